@@ -1,0 +1,1 @@
+"""Who does the research: the state machine, its four roles, brains, search policies and prompts."""

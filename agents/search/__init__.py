@@ -1,0 +1,1 @@
+"""Search policies: which candidates to start from and which kind of idea to try next."""

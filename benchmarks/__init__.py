@@ -1,0 +1,1 @@
+"""What is measured: the pack contract, the harness, and the packs that come with Novum."""

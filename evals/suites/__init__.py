@@ -1,0 +1,1 @@
+"""What `novum eval` runs: the suites that measure the lab itself."""

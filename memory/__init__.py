@@ -1,0 +1,1 @@
+"""What was learned: lessons and knowledge, kept for later experiments."""

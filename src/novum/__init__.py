@@ -1,0 +1,1 @@
+"""Novum: an automated AI research lab whose reported progress is progress."""

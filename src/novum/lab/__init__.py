@@ -1,0 +1,1 @@
+"""The records of a run: what happened, kept so that it can be proved."""

@@ -1,0 +1,1 @@
+"""What an agent may do: files of the workspace, shell, experiments, memory, profiling."""
