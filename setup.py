@@ -1,4 +1,4 @@
-"""Map the six folders at the root into the package `novum`; everything else is in pyproject.toml."""
+"""Map the six folders at the root into the package; everything else is in pyproject.toml."""
 
 from setuptools import find_namespace_packages, setup
 
@@ -8,7 +8,11 @@ OWN = ("novum", "novum.lab", "novum.app")
 setup(
     packages=[
         *OWN,
-        *(f"novum.{p}" for f in FOLDERS for p in (f, *(f"{f}.{c}" for c in find_namespace_packages(f)))),
+        *(
+            f"novum.{p}"
+            for f in FOLDERS
+            for p in (f, *(f"{f}.{c}" for c in find_namespace_packages(f)))
+        ),
     ],
     package_dir={"novum": "src/novum"} | {f"novum.{f}": f for f in FOLDERS},
 )

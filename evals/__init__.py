@@ -1,1 +1,1 @@
-"""How results are judged: audit steps, rules, probes, significance; and the suites that judge the judges."""
+"""How results are judged: audit, rules, probes, significance; and suites that judge the judges."""

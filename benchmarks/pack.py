@@ -1,0 +1,298 @@
+"""A benchmark pack: its manifest, its folder, and how packs are found.
+
+A pack is a folder with a `pack.toml`. It is named by its id when it ships with Novum or is
+installed under the entry point group `novum.packs`, and by its path otherwise. Nothing in Novum
+imports a pack by name.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cached_property
+from hashlib import sha256
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, cast
+
+from pydantic import BaseModel, Field, ValidationError
+
+from novum.benchmarks.protocol import Grader
+from novum.errors import PackError, UnknownName
+from novum.lab.records import Better
+from novum.sandboxes.protocol import Limits
+
+ENTRY_POINTS = "novum.packs"
+
+
+class Metric(BaseModel, extra="forbid", frozen=True):
+    """What is measured."""
+
+    name: str
+    unit: str = ""
+    better: Better
+    digits: int = 4
+    """Decimals that a reader should see."""
+
+
+class Guardrail(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """A second metric that a win must not pay with."""
+
+    better: Better = "lower"
+    margin: float = Field(gt=0)
+    """Worsening that is allowed, as a fraction of the reference's mean."""
+
+
+class Fidelity(BaseModel, extra="forbid", frozen=True):
+    """A cheaper setting of a profile, for screens."""
+
+    budget_s: float = Field(gt=0)
+    options: dict[str, Any] = {}
+
+
+class Profile(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """One size of the benchmark: what a trial may use."""
+
+    name: str = ""
+    clock: Literal["wall", "cpu"] = "wall"
+    budget_s: float = Field(gt=0)
+    """Budget on the clock, from `start()` to the last byte saved."""
+    allowance_s: float = Field(default=60, gt=0)
+    """Wall seconds for imports, compilation and warm-up before `start()`."""
+    score_s: float = Field(default=120, gt=0)
+    """Wall seconds that the score stage may take."""
+    cores: int = Field(default=1, ge=1)
+    """Cores of one slot; a trial runs with that many threads, pinned."""
+    gpus: int = Field(default=0, ge=0)
+    memory_bytes: int = 4 << 30
+    pids: int = 64
+    file_bytes: int = 1 << 30
+    output_bytes: int = 1 << 18
+    noise_trials: int = Field(default=5, ge=2)
+    """Baseline trials before any search."""
+    fidelities: dict[str, Fidelity] = {}
+    options: dict[str, Any] = {}
+    """The grader's own settings (corpus, batch, problem set, ...)."""
+
+    def limits(self, wall_s: float) -> Limits:
+        """The sandbox limits of one stage that may last `wall_s`."""
+        return Limits(wall_s, self.memory_bytes, self.pids, self.file_bytes, self.output_bytes)
+
+    def budget(self, fidelity: str) -> float:
+        """Budget in seconds at a fidelity.
+
+        Raises:
+            UnknownName: the profile has no such fidelity.
+        """
+        if fidelity == "full":
+            return self.budget_s
+        try:
+            return self.fidelities[fidelity].budget_s
+        except KeyError:
+            known = ", ".join(["full", *self.fidelities])
+            raise UnknownName(
+                f"profile {self.name} has no fidelity {fidelity!r}; it has {known}"
+            ) from None
+
+
+class Win(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """What counts as progress."""
+
+    min_gain: float = Field(default=0.0, ge=0)
+    """Smallest gain worth announcing, as a fraction of the reference."""
+    alpha_headline: float = Field(default=0.01, gt=0, lt=0.5)
+    alpha_list: float = Field(default=0.05, gt=0, lt=0.5)
+    looks: tuple[int, ...] = (2, 4, 8)
+    """Trials per arm at which a race is looked at."""
+
+
+class Manifest(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """`pack.toml`."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    title: str
+    metric: Metric
+    editable: tuple[str, ...] = Field(min_length=1)
+    """Globs of the files that a candidate may change, relative to the start's folder."""
+    default_start: str
+    default_profile: str = "cpu"
+    replicate: Literal["seed", "process"] = "seed"
+    """What one more measurement is: a new seed, or only a new process."""
+    self_reported: bool = False
+    """The metric is printed by the candidate; every view says so."""
+    deterministic: bool = False
+    """One seed gives the same metric to the last digit."""
+    profiles: dict[str, Profile]
+    win: Win = Win()
+    guardrails: dict[str, Guardrail] = {}
+    floor: float | None = None
+    """Values beyond this (below, where lower is better) are quarantined as impossible."""
+    max_jump: float = Field(default=0.5, gt=0)
+    """A single-step gain above this fraction of the reference is quarantined."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A benchmark, read from its folder."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def id(self) -> str:
+        return self.manifest.id
+
+    def profile(self, name: str | None = None) -> Profile:
+        """The profile of this name, or the default one.
+
+        Raises:
+            UnknownName: the pack has no such profile.
+        """
+        name = name or self.manifest.default_profile
+        if name not in self.manifest.profiles:
+            known = ", ".join(self.manifest.profiles)
+            raise UnknownName(f"pack {self.id} has no profile {name!r}; it has {known}")
+        return self.manifest.profiles[name].model_copy(update={"name": name})
+
+    @cached_property
+    def starts(self) -> tuple[str, ...]:
+        """Names of the starting solutions."""
+        root = self.folder / "start"
+        return tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] not in "._"))
+
+    def start_files(self, name: str | None = None) -> dict[str, bytes]:
+        """Every file of a starting solution by its relative path.
+
+        Raises:
+            UnknownName: the pack has no such start.
+        """
+        name = name or self.manifest.default_start
+        if name not in self.starts:
+            raise UnknownName(
+                f"pack {self.id} has no start {name!r}; it has {', '.join(self.starts)}"
+            )
+        return read_tree(self.folder / "start" / name)
+
+    def is_editable(self, path: str) -> bool:
+        """Whether a candidate may change this file."""
+        return any(fnmatch(path, glob) for glob in self.manifest.editable)
+
+    @cached_property
+    def task(self) -> str:
+        """What the researcher is told."""
+        return (self.folder / "task.md").read_text()
+
+    def module(self, name: str) -> ModuleType | None:
+        """The pack's own `NAME.py`, loaded under a private name; `None` where it has none."""
+        path = self.folder / f"{name}.py"
+        if not path.is_file():
+            return None
+        return load_module(path, f"novum_pack_{self.id.replace('-', '_')}_{name}")
+
+    def grader(self, profile: Profile, cache: Path) -> Grader:
+        """The pack's grader for a profile.
+
+        Raises:
+            PackError: `grade.py` is missing or has no class `Grader`.
+        """
+        module = self.module("grade")
+        if module is None or not hasattr(module, "Grader"):
+            raise PackError(
+                f"{self.folder / 'grade.py'} must define a class `Grader`; see docs/packs.md"
+            )
+        return cast(Grader, module.Grader(self.folder, profile, cache))
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of every file that decides a grade: manifest, grader, rules and their modules."""
+        return digest_files(
+            {
+                k: v
+                for k, v in read_tree(self.folder).items()
+                if "/" not in k and k.endswith((".py", ".toml"))
+            }
+        )
+
+
+def read_tree(folder: Path) -> dict[str, bytes]:
+    """Every regular file below `folder` by its relative path; caches and links are left out."""
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and not p.is_symlink() and "__pycache__" not in p.parts
+    }
+
+
+def digest_files(contents: Mapping[str, bytes]) -> str:
+    """A digest of names and contents, in any order of insertion."""
+    total = sha256()
+    for name in sorted(contents):
+        total.update(f"{len(name)}:{name}:{len(contents[name])}:".encode() + contents[name])
+    return total.hexdigest()
+
+
+def load_module(path: Path, name: str) -> ModuleType:
+    """Import a file of a pack (trusted code: the user installed it) under a private name."""
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=None)
+    if spec is None or spec.loader is None:
+        raise PackError(f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def load_pack(folder: Path) -> Pack:
+    """Read a pack from its folder.
+
+    Raises:
+        PackError: the manifest is missing or wrong; the message names the key.
+    """
+    path = folder / "pack.toml"
+    if not path.is_file():
+        raise PackError(
+            f"{folder} is not a pack: it has no pack.toml. `novum packs new NAME` writes one."
+        )
+    try:
+        manifest = Manifest.model_validate(tomllib.loads(path.read_text()))
+    except tomllib.TOMLDecodeError as error:
+        raise PackError(f"{path} is not valid TOML: {error}") from error
+    except ValidationError as error:
+        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise PackError(f"{path}: {lines}") from error
+    pack = Pack(folder.resolve(), manifest)
+    if manifest.default_start not in pack.starts:
+        raise PackError(
+            f"{path}: default_start {manifest.default_start!r} is not a folder of start/"
+        )
+    return pack
+
+
+def installed_packs() -> dict[str, Path]:
+    """Folders of the packs that ship with Novum or are installed, by id."""
+    shipped = Path(str(files("novum.benchmarks")))
+    found = {p.parent.name: p.parent for p in sorted(shipped.glob("*/pack.toml"))}
+    for point in entry_points(group=ENTRY_POINTS):
+        spec = importlib.util.find_spec(point.value)
+        if spec is not None and spec.submodule_search_locations:
+            found[point.name] = Path(next(iter(spec.submodule_search_locations)))
+    return found
+
+
+def find_pack(name: str) -> Pack:
+    """The pack of this id, or at this path.
+
+    Raises:
+        UnknownName: neither exists; the message lists what does.
+    """
+    packs = installed_packs()
+    if name in packs:
+        return load_pack(packs[name])
+    if (Path(name) / "pack.toml").is_file():
+        return load_pack(Path(name))
+    known = ", ".join(sorted(packs)) or "none"
+    raise UnknownName(f"no pack {name!r}. Installed: {known}. A folder with a pack.toml works too.")

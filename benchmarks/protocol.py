@@ -1,0 +1,178 @@
+"""The contract between the harness and a pack's grader.
+
+A trial is `freeze -> run stage -> score stage`. The harness owns processes, clocks, limits and
+teardown; the grader owns what is measured. A grader runs outside every sandbox and never imports,
+unpickles or executes anything that candidate code wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy.typing as npt
+
+from novum.lab.records import Probe, Split, TrialStatus
+from novum.sandboxes.protocol import Exit, Limits
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRequest:
+    """What to run: frozen files, a seed that the harness drew after the freeze, a budget."""
+
+    files: Mapping[str, bytes]
+    """Every file of the candidate by its path relative to the candidate's folder."""
+    tree: str
+    seed: int
+    split: Split = "search"
+    fidelity: str = "full"
+    smoke: bool = False
+    """A short run on little data that only shows that the code works; never a result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One line of the trial's transcript, written by the harness: what happened when."""
+
+    name: str
+    at_s: float
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What the run stage gets.
+
+    `info` is handed over before the clock starts, `arrays` only after it (as sealed memory or
+    read-only files passed as descriptors): before `start()` the data does not exist for the
+    candidate.
+    """
+
+    argv: tuple[str, ...]
+    info: Mapping[str, Any]
+    arrays: Mapping[str, Array | Path]
+    """Arrays in memory, or `.npy` files that the harness opens read-only and passes on."""
+    clock: Literal["wall", "cpu"]
+    budget_s: float
+    allowance_s: float
+    """Wall seconds allowed for imports, compilation and warm-up before `start()`."""
+    limits: Limits
+    env: Mapping[str, str] = field(default_factory=dict)
+    must_start: bool = True
+    """Whether a run that never calls `start()` is invalid."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """What the run stage left."""
+
+    exit: Exit
+    started: bool
+    used_s: float
+    """On the plan's clock, from `start()` to the end of the process or the deadline."""
+    wall_s: float
+    """Wall seconds from `start()` to the end."""
+    hit_deadline: bool
+    artifact: Path
+    """Folder with what stood there at the end; links and odd files removed."""
+    artifact_digest: str
+    artifact_bytes: int
+    claimed: Mapping[str, float]
+    """What the candidate reported of itself through `harness.claim(name, value)`."""
+    phases: tuple[Phase, ...]
+
+
+class ScoreSession(Protocol):
+    """A fresh sandboxed process that holds the artifact and the candidate's code, and answers."""
+
+    def call(self, name: str, arrays: Sequence[Array], out: Array, timeout_s: float) -> float:
+        """Send `arrays` through shared memory, fill `out` from the answer, return wall seconds.
+
+        Raises:
+            CandidateFailed: the process died, answered with the wrong shape or dtype, or was late.
+        """
+
+    def exit(self) -> Exit | None:
+        """How the process ended; `None` while it runs."""
+
+
+class CandidateFailed(Exception):
+    """The candidate's process failed in the score stage; `status` is what the trial becomes."""
+
+    def __init__(self, message: str, status: TrialStatus = TrialStatus.CRASHED) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class TrialContext(Protocol):
+    """What the harness offers a grader during one trial."""
+
+    request: TrialRequest
+    scratch: Path
+    """Private to this trial; removed afterwards."""
+    device: str
+    """`cpu` or `cuda:0` as the candidate sees it."""
+
+    def run_stage(self, plan: RunPlan) -> RunOutcome:
+        """Run the candidate behind the gate."""
+
+    def score_stage(
+        self, artifact: Path, *, entry: str, info: Mapping[str, Any], limits: Limits
+    ) -> AbstractContextManager[ScoreSession]:
+        """Serve `load(folder, device)` of module `entry` from a fresh process."""
+
+    def phase(self, name: str, **detail: Any) -> None:
+        """Add a line to the trial's transcript."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """What the grader says of one trial."""
+
+    metric: float
+    observed: Mapping[str, float] = field(default_factory=dict)
+    probes: tuple[Probe, ...] = ()
+    self_reported: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """Everything that one trial gave. `metric` is `None` unless the status is finished."""
+
+    status: TrialStatus
+    metric: float | None
+    observed: Mapping[str, float]
+    claimed: Mapping[str, float]
+    probes: tuple[Probe, ...]
+    artifact: str
+    error: str
+    log: str
+    """Bounded tail of what the candidate printed, control characters removed."""
+    phases: tuple[Phase, ...]
+    self_reported: bool = False
+
+
+class Grader(Protocol):
+    """What a pack's `grade.py` defines as `class Grader`."""
+
+    def __init__(self, folder: Path, profile: Any, cache: Path) -> None:
+        """`folder` is the pack, `profile` a `benchmarks.pack.Profile`, `cache` holds its data."""
+
+    def prepare(self) -> str:
+        """Make sure that the data exists; returns its fingerprint. A second call is quick.
+
+        Raises:
+            DataMissing: it cannot be made here; the message says what to do.
+        """
+
+    def trial(self, context: TrialContext) -> Graded:
+        """Run and score one trial.
+
+        Raises:
+            CandidateFailed: the candidate is to blame.
+        """
