@@ -1,0 +1,104 @@
+"""Bits per byte of held-out text, computed by the grader from raw logits.
+
+The candidate's process sees input tokens and nothing else. Normalisation, targets, byte counts and
+sums happen here, in numpy and float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tokens = NDArray[np.int64]
+Logits = NDArray[np.float32]
+Model = Callable[[Tokens], Logits]
+"""Tokens `(B, T)` to logits `(B, T, V)`."""
+
+
+class BadLogits(Exception):
+    """The model answered with something that is not finite logits of the right shape."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out text, cut into rows that a model reads independently.
+
+    `inputs` and `targets` are `(N, T)`. A target that stands for no bytes (the boundary of a
+    document, padding) has weight 0 and is not counted; all others spell the raw text exactly.
+    """
+
+    inputs: Tokens
+    targets: Tokens
+    weights: NDArray[np.float64]
+    n_bytes: int
+
+
+def cut_rows(
+    stream: NDArray[np.uint16], lengths: NDArray[np.int64], context: int, n_bytes: int
+) -> HeldOut:
+    """Cut a token stream into rows of `context`, each target standing in exactly one row.
+
+    `lengths` are the bytes of each token, `n_bytes` those of the raw text before it was tokenised.
+
+    Raises:
+        ValueError: the tokens do not spell `n_bytes` bytes: not the data of this tokenizer.
+    """
+    spelled = int(lengths[stream].sum())
+    if spelled != n_bytes:
+        raise ValueError(f"the tokens spell {spelled} bytes, the text has {n_bytes}")
+    n_rows = math.ceil((len(stream) - 1) / context)
+    padded = np.zeros(n_rows * context + 1, np.int64)
+    padded[: len(stream)] = stream
+    targets = padded[1:].reshape(n_rows, context)
+    weights = (lengths[targets] > 0).astype(np.float64)
+    weights.reshape(-1)[len(stream) - 1 :] = 0.0
+    return HeldOut(padded[:-1].reshape(n_rows, context), targets, weights, n_bytes)
+
+
+def bits_per_byte(model: Model, text: HeldOut, vocab_size: int, batch_size: int) -> float:
+    """Bits that the model needs for the text, divided by the bytes of the text.
+
+    Raises:
+        BadLogits: wrong shape, or a value that is NaN or infinite.
+    """
+    nats = sum(
+        row_nats(model, text, slice(first, first + batch_size), vocab_size)
+        for first in range(0, len(text.inputs), batch_size)
+    )
+    return nats / math.log(2) / text.n_bytes
+
+
+def row_nats(model: Model, text: HeldOut, rows: slice, vocab_size: int) -> float:
+    """Nats of the counted targets of some rows."""
+    inputs = text.inputs[rows]
+    logits = checked(model(inputs), (*inputs.shape, vocab_size))
+    return float((target_nats(logits, text.targets[rows]) * text.weights[rows]).sum())
+
+
+def target_nats(logits: Logits, targets: Tokens) -> NDArray[np.float64]:
+    """`-log softmax(logits)[target]` in nats, `(B, T)`.
+
+    The exponentials are taken in float32 (errors of 1e-7 that do not add up) and summed in float64.
+    """
+    top = logits.max(axis=-1, keepdims=True)
+    total = np.exp(logits - top).sum(axis=-1, dtype=np.float64)
+    chosen = np.take_along_axis(logits, targets[..., None], axis=-1)
+    nats: NDArray[np.float64] = np.log(total) - (chosen.astype(np.float64) - top)[..., 0]
+    return nats
+
+
+def checked(logits: Logits, shape: tuple[int, ...]) -> Logits:
+    """The logits, if they are finite float32 of this shape.
+
+    Raises:
+        BadLogits: they are not; the message says how.
+    """
+    if logits.shape != shape or logits.dtype != np.float32:
+        raise BadLogits(f"logits are {logits.dtype} {logits.shape}, expected float32 {shape}")
+    if not np.isfinite(logits).all():
+        raise BadLogits(f"{np.count_nonzero(~np.isfinite(logits))} logits are NaN or infinite")
+    return logits

@@ -1,0 +1,172 @@
+"""Text for training and grading: where it comes from and which split each document belongs to.
+
+A corpus is named by a string: `python`, or `text:PATH` for a file or folder of one's own. Another
+source is one function in `SOURCES`. Whatever the source, documents are normalised, deduplicated by
+content and put in the order of their digests, which is a shuffle that every machine agrees on; the
+digest also decides the split, so a document never stands on both sides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from novum.errors import DataMissing
+
+MIN_DOCUMENT_BYTES = 200  # shorter files are licence stubs and empty `__init__.py`
+TEXT_SUFFIXES = (".txt", ".md", ".rst", ".py", ".c", ".h")
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text and the digest of its UTF-8 bytes."""
+
+    text: str
+    digest: str
+
+    @property
+    def n_bytes(self) -> int:
+        """Length in UTF-8."""
+        return len(self.text.encode())
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Documents by use: candidates see `train`, `validation` steers, `sealed` backs claims."""
+
+    train: tuple[Document, ...]
+    validation: tuple[Document, ...]
+    sealed: tuple[Document, ...]
+
+
+def read_corpus(name: str) -> list[Document]:
+    """All documents of a corpus, deduplicated, in the order of their digests.
+
+    Raises:
+        DataMissing: no such corpus, or it is not on this machine; the message says what to do.
+    """
+    kind, _, argument = name.partition(":")
+    if kind not in SOURCES:
+        raise DataMissing(
+            f"unknown corpus {name!r}; known: {', '.join(sorted(SOURCES))} (as `text:PATH`)"
+        )
+    unique = {d.digest: d for d in map(as_document, SOURCES[kind](argument)) if d is not None}
+    return [unique[digest] for digest in sorted(unique)]
+
+
+def as_document(raw: bytes) -> Document | None:
+    """Decode and normalise one file; `None` when it is not UTF-8 text or too short to matter."""
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+    text = text.replace("\r\n", "\n").replace("\r", "\n").strip() + "\n"
+    encoded = text.encode()
+    if len(encoded) < MIN_DOCUMENT_BYTES or "\0" in text:
+        return None
+    return Document(text, hashlib.sha256(encoded).hexdigest())
+
+
+def split(
+    documents: Iterable[Document],
+    *,
+    held_out_fraction: float,
+    held_out_bytes: int,
+    max_document_bytes: int,
+    max_train_bytes: int,
+) -> Splits:
+    """Deal documents into splits by digest, then cut each split to size.
+
+    Each held-out split gets `held_out_fraction` of all documents, of which it keeps excerpts of at
+    most `max_document_bytes`, so that no single file dominates a grade, until it has
+    `held_out_bytes`. The rest of the held-out documents is not used at all.
+    """
+    dealt: dict[str, list[Document]] = {"train": [], "validation": [], "sealed": []}
+    for document in documents:
+        draw = int(document.digest[-8:], 16) / 2**32  # the tail: the head already decides the order
+        if draw < held_out_fraction:
+            dealt["validation"].append(document)
+        elif draw < 2 * held_out_fraction:
+            dealt["sealed"].append(document)
+        else:
+            dealt["train"].append(document)
+    return Splits(
+        train=take(dealt["train"], max_train_bytes),
+        validation=take(
+            (excerpt(d, max_document_bytes) for d in dealt["validation"]), held_out_bytes
+        ),
+        sealed=take((excerpt(d, max_document_bytes) for d in dealt["sealed"]), held_out_bytes),
+    )
+
+
+def take(documents: Iterable[Document], max_bytes: int) -> tuple[Document, ...]:
+    """The first documents that together hold at least `max_bytes`, or all of them."""
+    taken: list[Document] = []
+    n_bytes = 0
+    for document in documents:
+        if n_bytes >= max_bytes:
+            break
+        taken.append(document)
+        n_bytes += document.n_bytes
+    return tuple(taken)
+
+
+def excerpt(document: Document, max_bytes: int) -> Document:
+    """`max_bytes` from a line that the digest chooses; a short document stays whole."""
+    if document.n_bytes <= max_bytes:
+        return document
+    lines = document.text.splitlines(keepends=True)
+    first = int(document.digest[:8], 16) % len(lines)
+    rotated = "".join(lines[first:] + lines[:first]).encode()
+    kept = rotated[:max_bytes].decode(errors="ignore")  # drops at most half a character
+    return Document(kept, hashlib.sha256(kept.encode()).hexdigest())
+
+
+def python_sources(argument: str) -> Iterator[bytes]:
+    """Python files of the standard library and of the torch package, which is not imported."""
+    if argument:
+        raise DataMissing(
+            "the corpus `python` takes no argument; use `text:PATH` for your own files"
+        )
+    spec = importlib.util.find_spec("torch")
+    if spec is None or not spec.submodule_search_locations:
+        raise DataMissing(
+            "the corpus `python` reads the sources of the torch package, and none is installed.\n"
+            "Install it (`pip install 'novum[train]'`) or name another corpus with `text:PATH`."
+        )
+    yield from read_files(Path(sysconfig.get_paths()["stdlib"]), (".py",))
+    for folder in spec.submodule_search_locations:
+        yield from read_files(Path(folder), (".py",))
+
+
+def text_files(argument: str) -> Iterator[bytes]:
+    """One text file, its documents divided by form feeds, or all text files of a folder."""
+    path = Path(argument).expanduser()
+    if path.is_file():
+        yield from path.read_bytes().split(b"\f")
+    elif path.is_dir():
+        yield from read_files(path, TEXT_SUFFIXES)
+    else:
+        raise DataMissing(
+            f"the corpus `text:PATH` needs an existing file or folder, and {argument!r} is neither"
+        )
+
+
+def read_files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[bytes]:
+    """Contents of a folder's files with these suffixes, installed packages left out."""
+    for path in sorted(folder.rglob("*")):
+        foreign = {"site-packages", "dist-packages", "__pycache__"} & set(
+            path.relative_to(folder).parts
+        )
+        if path.suffix in suffixes and not foreign and path.is_file():
+            yield path.read_bytes()
+
+
+SOURCES: dict[str, Callable[[str], Iterator[bytes]]] = {
+    "python": python_sources,
+    "text": text_files,
+}

@@ -1,0 +1,411 @@
+"""A small GPT by present practice: RMSNorm, rotary positions, value embeddings, Muon and AdamW.
+
+The clock starts at `harness.start()`. What stands in `run.output` at the deadline is graded by
+loading it with `load()` in a fresh process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import harness
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+# Model
+CONTEXT = 128
+N_LAYER = 4
+N_HEAD = 4
+WIDTH = 128
+MLP_RATIO = 4
+INIT_STD = 0.02
+
+# Data
+BATCH_SIZE = 8
+
+# Optimiser
+LEARNING_RATE = 1e-3
+BETA1 = 0.9
+BETA2 = 0.99
+EPSILON = 1e-8
+WEIGHT_DECAY = 0.1
+MAX_GRAD_NORM = 1.0
+
+# Schedule, as fractions of the budget
+WARMUP = 0.05
+FINAL_LR = 0.1
+
+# Time kept back at the end for saving
+SAVE_MARGIN_S = 0.5
+
+
+# Architecture
+
+
+class Norm(nn.Module):
+    """Normalise the channels of each token."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],))
+
+
+ROTARY_BASE = 10000.0
+
+
+def rotate(x: Tensor) -> Tensor:
+    """Turn each pair of channels of `(B, T, H, D)` by an angle that grows with the position."""
+    T, D = x.shape[1], x.shape[3]
+    rates = ROTARY_BASE ** -(torch.arange(0, D, 2, device=x.device) / D)
+    angles = torch.arange(T, device=x.device)[:, None, None] * rates  # (T, 1, D / 2)
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * cos + b * sin, b * cos - a * sin), dim=-1)
+
+
+QK_GAIN = 1.2
+
+
+def normalise_heads(x: Tensor) -> Tensor:
+    """Give the vector of each head the length `QK_GAIN * sqrt(D)`."""
+    return QK_GAIN * F.rms_norm(x, (x.shape[-1],))
+
+
+class Attention(nn.Module):
+    """Causal self-attention with several heads."""
+
+    def __init__(self, layer: int, vocab_size: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.to_q = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.to_k = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.to_v = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.value_embedding = ValueEmbedding(vocab_size)
+        self.project = nn.Linear(WIDTH, WIDTH, bias=False)
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        B, T, C = x.shape
+        heads = (B, T, N_HEAD, C // N_HEAD)
+
+        # Queries and keys
+        q = self.to_q(x)
+        k = self.to_k(x)
+        q, k = q.view(heads), k.view(heads)
+        q, k = normalise_heads(q), normalise_heads(k)
+        q, k = rotate(q), rotate(k)
+
+        # Values
+        v = self.to_v(x)
+        v = v + self.value_embedding(x, tokens)
+        v = v.view(heads)
+
+        # Mix
+        q, k, v = (z.transpose(1, 2) for z in (q, k, v))  # (B, H, T, D)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        y = y.transpose(1, 2).reshape(B, T, C)
+        return self.project(y)
+
+
+VALUE_GATE_CHANNELS = 32
+
+
+class ValueEmbedding(nn.Module):
+    """A value for each token of the vocabulary, with a gate for each head."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(vocab_size, WIDTH)
+        self.gate = nn.Linear(VALUE_GATE_CHANNELS, N_HEAD, bias=False)
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        gate = 2 * torch.sigmoid(self.gate(x[..., :VALUE_GATE_CHANNELS]))  # (B, T, H)
+        values = self.table(tokens).unflatten(-1, (N_HEAD, -1))  # (B, T, H, D)
+        return (gate[..., None] * values).flatten(-2)
+
+
+class MLP(nn.Module):
+    """Two layers on each token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expand = nn.Linear(WIDTH, MLP_RATIO * WIDTH, bias=False)
+        self.project = nn.Linear(MLP_RATIO * WIDTH, WIDTH, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.expand(x)
+        x = F.relu(x).square()
+        return self.project(x)
+
+
+class Block(nn.Module):
+    """Attention, then MLP, each added to the residual stream."""
+
+    def __init__(self, layer: int, vocab_size: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.norm1 = Norm()
+        self.attention = Attention(layer, vocab_size)
+        self.norm2 = Norm()
+        self.mlp = MLP()
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x), tokens)
+        x = x + self.mlp(self.norm2(x))
+        return x
+
+
+class Embedding(nn.Module):
+    """Tokens to vectors."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.token = nn.Embedding(vocab_size, WIDTH)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        e = self.token(tokens)
+        return e
+
+
+SOFT_CAP = 15.0
+
+
+class Head(nn.Module):
+    """Vectors to logits."""
+
+    def __init__(self, embedding: Embedding, vocab_size: int) -> None:
+        super().__init__()
+        self.norm = Norm()
+        self.unembed = nn.Linear(WIDTH, vocab_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.unembed(self.norm(x))
+        logits = SOFT_CAP * torch.tanh(logits.float() / SOFT_CAP)
+        return logits.float()
+
+
+class GPT(nn.Module):
+    """Decoder-only transformer."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.embedding = Embedding(vocab_size)
+        self.blocks = nn.ModuleList(Block(i, vocab_size) for i in range(N_LAYER))
+        self.head = Head(self.embedding, vocab_size)
+
+    def trunk(self, tokens: Tensor) -> Tensor:
+        """`(B, T)` to `(B, T, WIDTH)`."""
+        x = self.embedding(tokens)
+        for block in self.blocks:
+            x = block(x, tokens)
+        return x
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """`(B, T)` to logits `(B, T, V)`."""
+        return self.head(self.trunk(tokens))
+
+
+def initialise(model: GPT) -> None:
+    """Draw the initial weights."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=INIT_STD)
+    nn.init.zeros_(model.head.unembed.weight)
+    for block in model.blocks:
+        for layer in (block.attention.project, block.mlp.project):
+            nn.init.zeros_(layer.weight)
+
+
+# Training
+
+
+MUON_LR = 0.02
+MUON_MOMENTUM = 0.95
+NEWTON_SCHULZ_STEPS = 5
+
+
+def orthogonalise(x: Tensor) -> Tensor:
+    """A matrix with the singular vectors of `x` and singular values near 1, by Newton-Schulz."""
+    y = x.bfloat16() if x.is_cuda else x.float()
+    y = y.mT if x.shape[0] > x.shape[1] else y
+    y = y / (y.norm() + 1e-7)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        z = y @ y.mT
+        y = 3.4445 * y + (-4.7750 * z + 2.0315 * z @ z) @ y
+    return (y.mT if x.shape[0] > x.shape[1] else y).to(x.dtype)
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum, orthogonalised."""
+
+    def __init__(self, params: list[Tensor], lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                momentum = state.setdefault("momentum", torch.zeros_like(p))
+                momentum.lerp_(p.grad, 1 - MUON_MOMENTUM)
+                direction = orthogonalise(p.grad.lerp(momentum, MUON_MOMENTUM))
+                scale = max(1.0, p.shape[0] / p.shape[1]) ** 0.5
+                p.add_(direction, alpha=-group["lr"] * scale)
+
+
+def hidden_matrices(model: GPT) -> list[Tensor]:
+    """Weights of the linear layers inside the blocks."""
+    return [m.weight for m in model.blocks.modules() if isinstance(m, nn.Linear)]
+
+
+def build_optimizers(model: GPT) -> list[torch.optim.Optimizer]:
+    """Weight decay on matrices, none on gains and biases."""
+    hidden = hidden_matrices(model)
+    matrices = [p for p in model.parameters() if p.ndim >= 2 and all(p is not h for h in hidden)]
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    groups = [
+        {"params": matrices, "weight_decay": WEIGHT_DECAY},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(BETA1, BETA2), eps=EPSILON)
+    optimizers: list[torch.optim.Optimizer] = [adamw, Muon(hidden, MUON_LR)]
+
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers
+
+
+WARMDOWN = 0.6
+
+
+def lr_scale(progress: float) -> float:
+    """Factor on the learning rate: linear warm-up, then cosine."""
+    if progress < WARMUP:
+        return progress / WARMUP
+    return min(1.0, max(0.0, 1 - progress) / WARMDOWN)
+
+
+class Batches:
+    """Random windows of the training stream."""
+
+    def __init__(self, stream: Tensor, device: str, seed: int) -> None:
+        self.stream = stream
+        self.device = device
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def draw(self, progress: float) -> tuple[Tensor, Tensor]:
+        """Inputs and targets, `(B, T)` each."""
+        batch_size = BATCH_SIZE
+        context = CONTEXT
+        last = len(self.stream) - context - 1
+        starts = torch.randint(last, (batch_size,), generator=self.generator)
+        rows = self.stream[starts[:, None] + torch.arange(context + 1)]
+        rows = rows.long().to(self.device)
+        return rows[:, :-1], rows[:, 1:]
+
+
+def precision(device: str) -> torch.autocast:
+    """Matrix products in bfloat16 on a GPU, in float32 on a CPU."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=device != "cpu")
+
+
+def compute_loss(model: GPT, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross entropy of the next token."""
+    hidden = model.trunk(inputs)
+    logits = model.head(hidden)
+    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    return loss
+
+
+def update(
+    model: GPT,
+    optimizers: list[torch.optim.Optimizer],
+    batch: tuple[Tensor, Tensor],
+    progress: float,
+) -> None:
+    """One step of training at `progress` in 0..1."""
+    with precision(batch[0].device.type):
+        loss = compute_loss(model, *batch)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * lr_scale(progress)
+        optimizer.step()
+    model.zero_grad(set_to_none=True)
+
+
+def train(model: GPT, run: harness.Run, device: str) -> int:
+    """Update until the time is nearly spent; returns the number of steps."""
+    optimizers = build_optimizers(model)
+    batches = Batches(torch.from_numpy(run.data["train"]), device, run.seed)
+    step, slowest_s = 0, 0.0
+    model.train()
+    while (left_s := run.remaining_s()) > SAVE_MARGIN_S + slowest_s:
+        progress = 1 - (left_s - SAVE_MARGIN_S) / (run.budget_s - SAVE_MARGIN_S)
+
+        update(model, optimizers, batches.draw(progress), progress)
+        step += 1
+        slowest_s = max(slowest_s, left_s - run.remaining_s())
+    return step
+
+
+# Start, save, load
+
+
+def build(vocab_size: int, seed: int, device: str) -> GPT:
+    """A fresh model."""
+    torch.manual_seed(seed)
+    model = GPT(vocab_size)
+    initialise(model)
+    return model.to(device)
+
+
+def warm_up(model: GPT, device: str, vocab_size: int) -> None:
+    """Run each kernel once on dummy tokens, before the clock starts."""
+    tokens = torch.randint(vocab_size, (BATCH_SIZE, CONTEXT), device=device)
+    with precision(device):
+        loss = compute_loss(model, tokens, tokens)
+    loss.backward()
+    model.zero_grad(set_to_none=True)
+
+
+def save(model: GPT, vocab_size: int, folder: Path) -> None:
+    """Write the checkpoint in one step, so that a deadline never meets half of it."""
+    aside = folder / "model.pt.part"
+    torch.save({"vocab_size": vocab_size, "weights": model.state_dict()}, aside)
+    os.replace(aside, folder / "model.pt")
+
+
+def load(folder: Path, device: str) -> Callable[[Tensor], Tensor]:
+    """The trained model as a function from tokens `(B, T)` to logits `(B, T, V)`."""
+    saved = torch.load(Path(folder) / "model.pt", map_location=device, weights_only=True)
+    model = GPT(saved["vocab_size"]).to(device)
+    model.load_state_dict(saved["weights"])
+    model.eval()
+
+    @torch.inference_mode()
+    def logits(tokens: Tensor) -> Tensor:
+        with precision(device):
+            return model(tokens)
+
+    return logits
+
+
+def main() -> None:
+    info = harness.info()
+    vocab_size, device = info["vocab_size"], info["device"]
+    model = build(vocab_size, info["seed"], device)
+    warm_up(model, device, vocab_size)
+    run = harness.start()
+
+    steps = train(model, run, device)
+    save(model, vocab_size, run.output)
+    print(f"{steps} steps, {sum(p.numel() for p in model.parameters()):,} parameters")
+
+
+if __name__ == "__main__":
+    main()
