@@ -42,6 +42,8 @@ class Limits:
     pids: int = 64
     file_bytes: int = 1 << 30
     """Largest single file, and the size of the private /tmp where there is one."""
+    disk_bytes: int = 4 << 30
+    """All that may lie in the writable mounts together."""
     output_bytes: int = 1 << 20
     """Kept of stdout and of stderr each: head and tail, with a note of what was cut."""
 

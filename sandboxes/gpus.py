@@ -1,0 +1,61 @@
+"""Which device nodes a process needs to use some of the NVIDIA GPUs, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from novum.errors import SandboxUnavailable
+
+INFORMATION = Path("/proc/driver/nvidia/gpus")
+# shared by all GPUs; the capability folder is needed for slices of a partitioned one
+CONTROL_NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-caps")
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU as the driver describes it."""
+
+    uuid: str
+    minor: int
+
+
+def installed(information: Path = INFORMATION) -> tuple[Gpu, ...]:
+    """All GPUs of the driver, in the order of their device nodes."""
+    found = []
+    for path in information.glob("*/information"):
+        fields = dict(
+            (key.strip(), value.strip())
+            for key, _, value in (line.partition(":") for line in path.read_text().splitlines())
+        )
+        if fields.get("Device Minor", "").isdigit():
+            found.append(Gpu(uuid=fields.get("GPU UUID", ""), minor=int(fields["Device Minor"])))
+    return tuple(sorted(found, key=lambda gpu: gpu.minor))
+
+
+def choose(wanted: Sequence[str], present: Sequence[Gpu]) -> tuple[Gpu, ...]:
+    """The GPUs named by index (in the order of their nodes) or UUID.
+
+    Raises:
+        SandboxUnavailable: one of them is not here.
+    """
+    chosen = []
+    for name in wanted:
+        matches = [
+            gpu for index, gpu in enumerate(present) if name == gpu.uuid or name == str(index)
+        ]
+        if not matches:
+            raise SandboxUnavailable(
+                f"GPU {name} was asked for and the driver lists {len(present)}: "
+                f"{', '.join(gpu.uuid for gpu in present) or 'none'}.\n"
+                "Check `nvidia-smi -L`, or ask for the cpu profile."
+            )
+        chosen.append(matches[0])
+    return tuple(chosen)
+
+
+def nodes(chosen: Sequence[Gpu], dev: Path = Path("/dev")) -> tuple[Path, ...]:
+    """Device nodes of the chosen GPUs and of the driver, those that exist."""
+    names = [*(f"nvidia{gpu.minor}" for gpu in chosen), *CONTROL_NODES]
+    return tuple(path for name in names if (path := dev / name).exists())

@@ -1,0 +1,147 @@
+"""The processes of one PID namespace, seen from the host."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+from novum.sandboxes.cgroups import Group
+
+GONE_S = 5.0
+REAP_S = 2.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class NamespaceTree:
+    """The first process of a sandbox, its parent outside, and everything below them.
+
+    The kernel ends a PID namespace with its first process, so that one signal ends them all and
+    the death of the first proves the death of the rest; the count of survivors checks that proof.
+    """
+
+    def __init__(
+        self, outer: subprocess.Popen[bytes], first: int, group: Group | None, info: int
+    ) -> None:
+        self._outer = outer
+        self._info = info  # bwrap writes there at the end; a closed pipe would kill it
+        self._group = group
+        self._first = first
+        self._handle = os.pidfd_open(first)
+        self._namespace = namespace_of(first)
+
+    def cpu_s(self) -> float:
+        """See `Tree.cpu_s`."""
+        if self._group is not None:
+            return self._group.cpu_s()
+        return sum(_cpu_s(process.pid) for process in self._processes())
+
+    def resident_bytes(self) -> int:
+        """See `Tree.resident_bytes`."""
+        if self._group is not None:
+            return self._group.resident_bytes()
+        return sum(_private_bytes(process.pid) for process in self._processes())
+
+    def n_oom_kills(self) -> int:
+        """See `Tree.n_oom_kills`."""
+        return self._group.n_oom_kills() if self._group is not None else 0
+
+    def kill(self) -> None:
+        """See `Tree.kill`."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+
+    def finish(self) -> None:
+        """See `Tree.finish`."""
+
+    def teardown(self) -> int:
+        """See `Tree.teardown`."""
+        self.kill()
+        poller = select.poll()
+        poller.register(self._handle, select.POLLIN)
+        poller.poll(GONE_S * 1000)
+        os.close(self._handle)
+        try:
+            self._outer.wait(REAP_S)  # it collects the first process; only then is its group empty
+        except subprocess.TimeoutExpired:
+            self._outer.kill()
+            self._outer.wait()
+        os.close(self._info)
+        n_left = count_left(self._group, self._namespace)
+        if self._group is not None:
+            self._group.remove()
+        return n_left
+
+    def _processes(self) -> list[psutil.Process]:
+        try:
+            first = psutil.Process(self._first)
+            return [first, *first.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+
+def count_left(group: Group | None, namespace: str) -> int:
+    """Processes still alive in a group or namespace; waits up to 5 s for none."""
+    until = time.monotonic() + GONE_S
+    while True:
+        left = set(group.pids()) if group is not None else set()
+        left = {pid for pid in left | members(namespace) if is_alive(pid)}
+        if not left or time.monotonic() > until:
+            return len(left)
+        time.sleep(0.01)
+
+
+def namespace_of(pid: int) -> str:
+    """The name of a process's PID namespace; empty when we may not look."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""
+
+
+def members(namespace: str) -> set[int]:
+    """Processes of the host that live in this PID namespace, as far as we may look."""
+    if not namespace:
+        return set()
+    return {
+        int(pid)
+        for pid in os.listdir("/proc")
+        if pid.isdigit() and namespace_of(int(pid)) == namespace
+    }
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process exists and is more than a record that waits to be collected."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in (b"Z", b"X")
+
+
+def _cpu_s(pid: int) -> float:
+    """User and system time of a process and of its children that it has waited for."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(int(word) for word in fields[11:15]) / _TICKS
+
+
+def _private_bytes(pid: int) -> int:
+    """Resident memory that is not a file's: anonymous and shared."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return sum(
+        int(line.split()[1]) * 1024
+        for line in text.splitlines()
+        if line.startswith(("RssAnon", "RssShmem"))
+    )
