@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from novum.sandboxes.cgroups import Group
 
