@@ -154,6 +154,10 @@ class Trial:
     self_reported: bool = False
     launched_s: float = 0.0
     ended_s: float = 0.0
+    benchmark: str = ""
+    profile: str = ""
+    effect: str = ""
+    """The key under which it was asked for: asked again, the same trial answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,519 @@
+"""The ledger: what happened in a run, in an append-only chain of events and tables made from it.
+
+Each fact is one transaction: the event, the row it makes and the counters it moves. A fact has a
+key; recording it twice is recording it once, so a step that runs again after a crash repeats
+nothing. Writers in several threads and processes take turns; readers never wait.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from sqlalchemy import Connection, Engine, func, insert, inspect, select, update
+
+from novum.errors import LedgerCorrupt, RecordError, UnknownName, UsageError
+from novum.lab import tables as t
+from novum.lab.chain import GENESIS, Anchor, canonical, checked, link
+from novum.lab.codec import Record, decode, encode
+from novum.lab.projection import Rebuilt, add, project
+from novum.lab.queries import Queries, event_of
+from novum.lab.records import (
+    Candidate,
+    Directive,
+    Event,
+    Evidence,
+    Json,
+    Lesson,
+    Probe,
+    Proposal,
+    Purpose,
+    Split,
+    Trial,
+    TrialStatus,
+    Verdict,
+)
+from novum.lab.store import connect, is_url, shown, translated
+
+R = TypeVar("R", bound=Record)
+SEED_BITS = 31
+"""Every library takes a seed of 31 bits, and JSON readers keep it exactly."""
+
+
+class Ledger(Queries):
+    """Append-only record of a run over SQLite (a path) or another database (a URL).
+
+    Args of the constructor are for `create` and `open`; `clock` gives seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        target: Path | str,
+        *,
+        read_only: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(engine, target)
+        self.read_only = read_only
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._open: Connection | None = None
+        self._owner = 0
+
+    @classmethod
+    def create(cls, target: Path | str, *, clock: Callable[[], float] = time.time) -> Ledger:
+        """Make a new ledger.
+
+        Raises:
+            UsageError: there is one already.
+        """
+        if not is_url(target) and Path(target).exists():
+            raise UsageError(f"{target} exists already; open it, or choose another folder.")
+        engine = connect(target, read_only=False)
+        start = {"id": 1, "format": t.FORMAT, "seq": 0, "digest": GENESIS}
+        with translated(target), engine.connect().execution_options(writes=True) as connection:
+            if inspect(connection).has_table(t.head.name):
+                raise UsageError(f"{shown(target)} holds a ledger already.")
+            t.metadata.create_all(connection)
+            connection.execute(insert(t.head).values(**start, tallies="{}", ids="{}"))
+            connection.commit()
+        return cls(engine, target, clock=clock)
+
+    @classmethod
+    def open(
+        cls,
+        target: Path | str,
+        *,
+        read_only: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> Ledger:
+        """Open a ledger that exists.
+
+        Raises:
+            RecordError: there is none, or another version of Novum wrote it.
+            LedgerCorrupt: it is no ledger, or damaged.
+        """
+        if not is_url(target) and not Path(target).is_file():
+            raise RecordError(f"there is no ledger at {target}; `novum run` makes one.")
+        engine = connect(target, read_only=read_only)
+        with translated(target), engine.connect() as connection:
+            if not inspect(connection).has_table(t.head.name):
+                raise LedgerCorrupt(f"{shown(target)} is a database, but no ledger of Novum.")
+            found = connection.execute(select(t.head.c.format)).scalar()
+        if found != t.FORMAT:
+            raise RecordError(
+                f"{shown(target)} has format {found}; this Novum reads format {t.FORMAT}.\n"
+                "Use the version of Novum that wrote it (see run.toml)."
+            )
+        return cls(engine, target, read_only=read_only, clock=clock)
+
+    def close(self) -> None:
+        """Let go of the database; a second call does nothing."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Make everything recorded inside one transaction: all of it happened, or none.
+
+        For one thread and without `await` inside: other writers wait for its end.
+        """
+        with self._writing():
+            yield
+
+    # --- facts ---------------------------------------------------------------------------------
+
+    def append(self, kind: str, payload: Json, key: str) -> Event:
+        """Record an event; if there is one of this key already, return that instead.
+
+        `payload["spent"]`, a dict of numbers (`tokens`, `usd`, ...), adds to what `spent()` says.
+        """
+        with self._writing() as connection:
+            return self._append(connection, kind, payload, key)[0]
+
+    def add_proposal(self, proposal: Proposal) -> Proposal:
+        """Record a proposal. Twice is once; other content under the same id is an error."""
+        return self._fact("proposal", proposal.id, proposal)
+
+    def add_candidate(self, candidate: Candidate) -> Candidate:
+        """Record a frozen candidate. The first proposal to reach a tree owns it."""
+        with self._writing() as connection:
+            known = self._find(connection, t.candidates, candidate.tree)
+            if known is not None:
+                return decode(Candidate, known)
+            return self._fact("candidate", candidate.tree, candidate)
+
+    def add_evidence(self, evidence: Evidence) -> Evidence:
+        """Record what a step of the audit found."""
+        return self._fact("evidence", evidence.id, evidence)
+
+    def add_verdict(self, verdict: Verdict) -> Verdict:
+        """Record a verdict."""
+        return self._fact("verdict", verdict.id, verdict)
+
+    def add_lesson(self, lesson: Lesson) -> Lesson:
+        """Record a lesson."""
+        return self._fact("lesson", lesson.id, lesson)
+
+    def add_directive(self, directive: Directive) -> Directive:
+        """Record a wish of the user."""
+        return self._fact("directive", directive.id, directive)
+
+    def withdraw_directive(self, id: str) -> Directive:
+        """End a directive because its author no longer wants it."""
+        return self._close_directive(id, "withdrawn")
+
+    def finish_directive(self, id: str) -> Directive:
+        """End a directive because it was carried out."""
+        return self._close_directive(id, "done")
+
+    def set_champion(self, tree: str, verdict_id: str) -> None:
+        """Crown a candidate on the strength of a verdict.
+
+        Raises:
+            UnknownName: there is no such verdict.
+        """
+        with self._writing() as connection:
+            if self._find(connection, t.verdicts, verdict_id) is None:
+                raise UnknownName(f"no verdict {verdict_id!r} to crown {tree[:10]} with.")
+            payload = {"tree": tree, "verdict": verdict_id}
+            self._append(connection, "champion", payload, f"champion:{verdict_id}")
+
+    def next_id(self, prefix: str, *, key: str = "") -> str:
+        """A fresh id such as `p12`. With a key, asked twice it is the same id."""
+        with self._writing() as connection:
+            if not key:
+                return self._next_id(connection, prefix)
+            known = self._event(connection, f"id:{prefix}:{key}")
+            if known is not None:
+                return str(known.payload["id"])
+            payload = {"id": self._next_id(connection, prefix)}
+            self._append(connection, "id", payload, f"id:{prefix}:{key}")
+            return payload["id"]
+
+    # --- trials --------------------------------------------------------------------------------
+
+    def launch_trial(
+        self,
+        effect: str,
+        *,
+        tree: str,
+        proposal: str,
+        purpose: Purpose,
+        split: Split,
+        fidelity: str,
+        harness: str,
+        hardware: str,
+        slot: int,
+        nonce: str,
+        benchmark: str,
+        profile: str,
+        seed_index: int | None = None,
+    ) -> Trial:
+        """Record that a trial is about to start, and draw its seed.
+
+        Asked twice for the same `effect` it returns the same trial, whatever became of it. The
+        seed is H(nonce, tree, index) of the tree's next index, which no candidate could know when
+        it was frozen. A given `seed_index` repeats an earlier draw; then a finished trial of the
+        same key is returned in place of a new one.
+        """
+        with self._writing() as connection:
+            known = self._trial_of(connection, effect)
+            if known is not None:
+                return known
+            index = self._next_seed(connection, tree) if seed_index is None else seed_index
+            seed = draw_seed(nonce, tree, index)
+            key = trial_key(
+                tree=tree,
+                harness=harness,
+                benchmark=benchmark,
+                profile=profile,
+                seed=seed,
+                split=split,
+                fidelity=fidelity,
+                hardware=hardware,
+            )
+            finished = self._finished(connection, key)
+            if finished is not None:
+                payload = {"effect": effect, "trial": finished.id}
+                self._append(connection, "trial.reused", payload, f"launch:{effect}")
+                return finished
+            trial = Trial(
+                id=self._next_id(connection, "t"),
+                key=key,
+                tree=tree,
+                proposal=proposal,
+                purpose=purpose,
+                split=split,
+                fidelity=fidelity,
+                seed=seed,
+                seed_index=index,
+                harness=harness,
+                hardware=hardware,
+                slot=slot,
+                status=TrialStatus.LAUNCHED,
+                launched_s=self._clock(),
+                benchmark=benchmark,
+                profile=profile,
+                effect=effect,
+            )
+            self._append(connection, "trial.launched", encode(trial), f"launch:{effect}")
+            return trial
+
+    def end_trial(
+        self,
+        trial_id: str,
+        status: TrialStatus,
+        *,
+        metric: float | None = None,
+        observed: Mapping[str, float] | None = None,
+        claimed: Mapping[str, float] | None = None,
+        probes: tuple[Probe, ...] = (),
+        artifact: str = "",
+        log_blob: str = "",
+        error: str = "",
+        self_reported: bool = False,
+    ) -> Trial:
+        """Record how a trial ended, once. A second call with the same content does nothing.
+
+        `observed["gpu_s"]`, where given, counts towards the GPU budget.
+
+        Raises:
+            UnknownName: there is no such trial.
+            RecordError: it ended already, otherwise than this.
+        """
+        if status is TrialStatus.LAUNCHED:
+            raise ValueError("a trial cannot end as launched")
+        if (metric is None) is (status is TrialStatus.FINISHED):
+            raise ValueError(f"a trial that {status} has {'no' if metric is None else 'a'} metric")
+        ended: Json = {
+            "status": status,
+            "metric": metric,
+            "observed": dict(observed or {}),
+            "claimed": dict(claimed or {}),
+            "probes": [encode(probe) for probe in probes],
+            "artifact": artifact,
+            "log_blob": log_blob,
+            "error": error,
+            "self_reported": self_reported,
+        }
+        with self._writing() as connection:
+            body = self._find(connection, t.trials, trial_id)
+            if body is None:
+                raise UnknownName(f"no trial {trial_id!r} was launched.")
+            if body["status"] != TrialStatus.LAUNCHED:
+                _same(f"trial {trial_id}", {k: body[k] for k in ended}, ended)
+                return decode(Trial, body)
+            at_s = self._clock()
+            spent = {"trial_s": max(0.0, at_s - body["launched_s"])}
+            if "gpu_s" in ended["observed"]:
+                spent["gpu_s"] = float(ended["observed"]["gpu_s"])
+            payload = {"id": trial_id, **ended, "ended_s": at_s, "spent": spent}
+            event, _ = self._append(connection, "trial.ended", payload, f"end:{trial_id}")
+            changed = {k: v for k, v in event.payload.items() if k != "spent"}
+            return decode(Trial, body | changed)
+
+    def mark_lost(
+        self, *, is_alive: Callable[[Trial], bool] = lambda trial: False, error: str = ""
+    ) -> tuple[Trial, ...]:
+        """End, as `lost`, every trial that is still `launched` and whose process is gone.
+
+        Called at resume, under the run folder's lock: then nothing of the earlier process lives.
+        """
+        reason = error or "the process that ran it ended before the trial did"
+        return tuple(
+            self.end_trial(trial.id, TrialStatus.LOST, error=reason)
+            for trial in self.trials(status=TrialStatus.LAUNCHED)
+            if not is_alive(trial)
+        )
+
+    # --- proof ---------------------------------------------------------------------------------
+
+    def verify(self, anchor: Anchor | None = None) -> None:
+        """Check the chain from its first event, and every table against the events.
+
+        Found: any edit, deletion, insertion or reorder of events, a cut tail, and any row or
+        counter that differs from what the events say. Not found: a trace rewritten as a whole with
+        all digests, unless `anchor` was noted before and kept out of the forger's reach.
+
+        Raises:
+            LedgerCorrupt: naming the first event or row that does not hold.
+        """
+        with self._reading() as connection:
+            end = connection.execute(select(t.head)).one_or_none()
+            if end is None:
+                raise LedgerCorrupt("the record of where the chain ends is gone")
+            rebuilt = Rebuilt()
+            rows = connection.execute(select(t.events).order_by(t.events.c.seq))
+            for event in checked((tuple(row) for row in rows), Anchor(end.seq, end.digest)):
+                rebuilt.apply(event)
+                if anchor and event.seq == anchor.seq and event.digest != anchor.digest:
+                    raise LedgerCorrupt(f"event {event.seq} is not the one that was noted then")
+            if anchor and anchor.seq > end.seq:
+                raise LedgerCorrupt(f"event {anchor.seq} was noted, but is not there any more")
+            for table in t.FACTS:
+                _compare(connection, table, rebuilt.rows[table.name])
+            if json.loads(end.tallies) != rebuilt.tallies:
+                raise LedgerCorrupt("the counters in table head differ from the events")
+
+    # --- inside a transaction ------------------------------------------------------------------
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        if self.read_only:
+            raise UsageError(f"{shown(self.target)} is open for reading only.")
+        with self._lock:
+            if self._open is not None:
+                yield self._open
+                return
+            with translated(self.target), self._engine.connect() as plain:
+                connection = plain.execution_options(writes=True)
+                with connection.begin():
+                    self._open, self._owner = connection, threading.get_ident()
+                    try:
+                        yield connection
+                    finally:
+                        self._open, self._owner = None, 0
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        if self._open is not None and self._owner == threading.get_ident():
+            yield self._open
+            return
+        with super()._reading() as connection:
+            yield connection
+
+    def _append(
+        self, connection: Connection, kind: str, payload: Json, key: str
+    ) -> tuple[Event, bool]:
+        known = self._event(connection, key)
+        if known is not None:
+            return known, False
+        end = connection.execute(select(t.head).with_for_update()).one()
+        event, text = link(self._clock(), kind, key, payload, Anchor(end.seq, end.digest))
+        change = project(event, lambda table, row: self._find(connection, table, row) or {})
+        connection.execute(
+            insert(t.events),
+            {
+                "seq": event.seq,
+                "at_s": event.at_s,
+                "kind": kind,
+                "key": key,
+                "payload": text,
+                "previous": event.previous,
+                "digest": event.digest,
+            },
+        )
+        if change.table is not None and change.is_new:
+            connection.execute(insert(change.table), change.row)
+        elif change.table is not None:
+            column = next(iter(change.table.primary_key))
+            connection.execute(
+                update(change.table).where(column == change.key).values(**change.row)
+            )
+        tallies = json.loads(end.tallies)
+        add(tallies, change.tallies)
+        connection.execute(
+            update(t.head).values(seq=event.seq, digest=event.digest, tallies=canonical(tallies))
+        )
+        return event, True
+
+    def _fact(self, kind: str, id: str, record: R) -> R:
+        with self._writing() as connection:
+            payload = encode(record)
+            event, is_new = self._append(connection, kind, payload, f"{kind}:{id}")
+            if not is_new:
+                _same(f"{kind} {id}", event.payload, payload)
+            return decode(type(record), event.payload)
+
+    def _close_directive(self, id: str, status: Literal["withdrawn", "done"]) -> Directive:
+        with self._writing() as connection:
+            body = self._find(connection, t.directives, id)
+            if body is None:
+                raise UnknownName(f"no directive {id!r}.")
+            if body["status"] == "standing":
+                payload = {"id": id, "status": status}
+                self._append(connection, "directive.closed", payload, f"close:{id}")
+                body |= payload
+            return decode(Directive, body)
+
+    def _event(self, connection: Connection, key: str) -> Event | None:
+        row = connection.execute(select(t.events).where(t.events.c.key == key)).first()
+        return None if row is None else event_of(row)
+
+    def _next_id(self, connection: Connection, prefix: str) -> str:
+        ids = json.loads(connection.execute(select(t.head.c.ids).with_for_update()).scalar_one())
+        ids[prefix] = ids.get(prefix, 0) + 1
+        connection.execute(update(t.head).values(ids=canonical(ids)))
+        return f"{prefix}{ids[prefix]}"
+
+    def _next_seed(self, connection: Connection, tree: str) -> int:
+        statement = select(func.max(t.trials.c.seed_index)).where(t.trials.c.tree == tree)
+        highest = connection.execute(statement).scalar()
+        return 0 if highest is None else int(highest) + 1
+
+    def _trial_of(self, connection: Connection, effect: str) -> Trial | None:
+        c = t.trials.c
+        body = connection.execute(select(c.body).where(c.effect == effect)).scalar()
+        if body is not None:
+            return decode(Trial, json.loads(body))
+        reuse = self._find(connection, t.reuses, effect)
+        if reuse is None:
+            return None
+        found = self._find(connection, t.trials, reuse["trial"])
+        return None if found is None else decode(Trial, found)
+
+    def _finished(self, connection: Connection, key: str) -> Trial | None:
+        c = t.trials.c
+        statement = select(c.body).where(c.key == key, c.status == str(TrialStatus.FINISHED))
+        body = connection.execute(statement.order_by(c.seq).limit(1)).scalar()
+        return None if body is None else decode(Trial, json.loads(body))
+
+
+def draw_seed(nonce: str, tree: str, index: int) -> int:
+    """The seed of a candidate's trial number `index`: unknown until the candidate is frozen."""
+    drawn = sha256(f"{nonce}:{tree}:{index}".encode()).digest()
+    return int.from_bytes(drawn[:8]) >> (64 - SEED_BITS)
+
+
+def trial_key(**parts: Any) -> str:
+    """Digest of everything that decides a trial's outcome."""
+    return sha256(canonical(parts).encode()).hexdigest()
+
+
+def _same(what: str, known: Json, given: Json) -> None:
+    """Raise unless both say the same; the time at which it was first said does not matter."""
+    new = json.loads(canonical(given))
+    differ = [k for k in new if k != "created_s" and canonical(known.get(k)) != canonical(new[k])]
+    if differ:
+        raise RecordError(
+            f"{what} is on record with another {', '.join(differ)}; what happened is not rewritten."
+        )
+
+
+def _compare(connection: Connection, table: Any, expected: dict[str, dict[str, Any]]) -> None:
+    key = next(iter(table.primary_key)).name
+    n_rows = 0
+    for row in connection.execute(select(table).order_by(table.c.seq)).mappings():
+        n_rows += 1
+        if row[key] not in expected:
+            raise LedgerCorrupt(f"table {table.name} holds {row[key]}, of which no event tells")
+        if dict(row) != expected[row[key]]:
+            raise LedgerCorrupt(
+                f"table {table.name}, row {row[key]}, differs from what its events say "
+                f"(the first is event {expected[row[key]]['seq']})"
+            )
+    if n_rows != len(expected):
+        raise LedgerCorrupt(f"table {table.name} lacks {len(expected) - n_rows} rows")

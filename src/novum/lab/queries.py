@@ -1,0 +1,201 @@
+"""What can be asked of a ledger. Every query uses an index; none scans a whole run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Engine, Table, select
+
+from novum.errors import UnknownName
+from novum.lab import tables as t
+from novum.lab.chain import Anchor
+from novum.lab.codec import Record, decode
+from novum.lab.records import (
+    Candidate,
+    Directive,
+    Event,
+    Evidence,
+    Json,
+    Label,
+    Lesson,
+    Proposal,
+    Purpose,
+    Split,
+    Trial,
+    TrialStatus,
+    Verdict,
+)
+from novum.lab.store import shown, translated
+
+R = TypeVar("R", bound=Record)
+
+
+class Queries:
+    """The reading half of a ledger; safe from any number of threads and processes."""
+
+    def __init__(self, engine: Engine, target: Path | str) -> None:
+        self._engine = engine
+        self.target = target
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with translated(self.target), self._engine.connect() as connection:
+            yield connection
+
+    def proposal(self, id: str) -> Proposal:
+        """The proposal of this id. Raises `UnknownName` when there is none."""
+        return self._one(t.proposals, Proposal, id)
+
+    def proposals(
+        self, *, thread: int | None = None, last: int | None = None
+    ) -> tuple[Proposal, ...]:
+        """Proposals in the order in which they were made; only the `last` few if asked."""
+        where = [] if thread is None else [t.proposals.c.thread == thread]
+        return self._many(t.proposals, Proposal, where, last)
+
+    def candidate(self, tree: str) -> Candidate:
+        """The candidate of this tree hash. Raises `UnknownName` when there is none."""
+        return self._one(t.candidates, Candidate, tree)
+
+    def candidates(
+        self, *, proposal: str | None = None, last: int | None = None
+    ) -> tuple[Candidate, ...]:
+        """Candidates in the order in which they were frozen."""
+        where = [] if proposal is None else [t.candidates.c.proposal == proposal]
+        return self._many(t.candidates, Candidate, where, last)
+
+    def trial(self, id: str) -> Trial:
+        """The trial of this id. Raises `UnknownName` when there is none."""
+        return self._one(t.trials, Trial, id)
+
+    def trials(
+        self,
+        *,
+        tree: str | None = None,
+        proposal: str | None = None,
+        purpose: Purpose | None = None,
+        status: TrialStatus | None = None,
+        split: Split | None = None,
+        last: int | None = None,
+    ) -> tuple[Trial, ...]:
+        """Trials in the order in which they were launched."""
+        asked = {"tree": tree, "proposal": proposal, "purpose": purpose}
+        asked |= {"status": status, "split": split}
+        where = [t.trials.c[k] == str(v) for k, v in asked.items() if v is not None]
+        return self._many(t.trials, Trial, where, last)
+
+    def evidence(
+        self, *, proposal: str | None = None, tree: str | None = None, last: int | None = None
+    ) -> tuple[Evidence, ...]:
+        """Evidence records, oldest first."""
+        asked = {"proposal": proposal, "tree": tree}
+        where = [t.evidence.c[k] == v for k, v in asked.items() if v is not None]
+        return self._many(t.evidence, Evidence, where, last)
+
+    def verdict(self, id: str) -> Verdict:
+        """The verdict of this id. Raises `UnknownName` when there is none."""
+        return self._one(t.verdicts, Verdict, id)
+
+    def verdicts(
+        self,
+        *,
+        proposal: str | None = None,
+        tree: str | None = None,
+        label: Label | None = None,
+        last: int | None = None,
+    ) -> tuple[Verdict, ...]:
+        """Verdicts, oldest first."""
+        asked = {"proposal": proposal, "tree": tree, "label": label}
+        where = [t.verdicts.c[k] == str(v) for k, v in asked.items() if v is not None]
+        return self._many(t.verdicts, Verdict, where, last)
+
+    def lessons(self, *, last: int | None = None) -> tuple[Lesson, ...]:
+        """Lessons, oldest first."""
+        return self._many(t.lessons, Lesson, [], last)
+
+    def directives(self, *, standing: bool = False) -> tuple[Directive, ...]:
+        """Directives, oldest first; only those that still stand if asked."""
+        where = [t.directives.c.status == "standing"] if standing else []
+        return self._many(t.directives, Directive, where, None)
+
+    def champion(self) -> tuple[str, str] | None:
+        """Tree hash and verdict id of the champion; `None` before there is one."""
+        statement = select(t.champions.c.tree, t.champions.c.verdict)
+        with self._reading() as connection:
+            row = connection.execute(statement.order_by(t.champions.c.seq.desc()).limit(1)).first()
+        return None if row is None else (row[0], row[1])
+
+    def events(
+        self, after: int = 0, kinds: Sequence[str] | None = None, limit: int | None = None
+    ) -> tuple[Event, ...]:
+        """Events after a number, in order."""
+        c = t.events.c
+        statement = select(t.events).where(c.seq > after).order_by(c.seq).limit(limit)
+        if kinds is not None:
+            statement = statement.where(c.kind.in_(kinds))
+        with self._reading() as connection:
+            return tuple(event_of(row) for row in connection.execute(statement))
+
+    def event(self, key: str) -> Event | None:
+        """The event of this key, if there is one."""
+        with self._reading() as connection:
+            row = connection.execute(select(t.events).where(t.events.c.key == key)).first()
+        return None if row is None else event_of(row)
+
+    def counts(self) -> dict[str, int]:
+        """How many there are of `proposals`, `trials.finished`, `verdicts.noise`, `events`, ..."""
+        tallies, anchor = self._tallies()
+        counted = {k: int(v) for k, v in tallies.items() if not k.startswith("spent.")}
+        return counted | {"events": anchor.seq}
+
+    def spent(self) -> dict[str, float]:
+        """What was spent: `trial_s`, `gpu_s`, and what events said they spent (tokens, usd)."""
+        tallies, _ = self._tallies()
+        return {k.partition(".")[2]: v for k, v in tallies.items() if k.startswith("spent.")}
+
+    def anchor(self) -> Anchor:
+        """Where the chain ends now. Kept elsewhere, it proves later that no tail was cut off."""
+        return self._tallies()[1]
+
+    def _tallies(self) -> tuple[dict[str, float], Anchor]:
+        statement = select(t.head.c.tallies, t.head.c.seq, t.head.c.digest)
+        with self._reading() as connection:
+            row = connection.execute(statement).one()
+        return json.loads(row.tallies), Anchor(row.seq, row.digest)
+
+    def _find(self, connection: Connection, table: Table, key: str) -> Json | None:
+        column = next(iter(table.primary_key))
+        body = connection.execute(select(table.c.body).where(column == key)).scalar()
+        return None if body is None else json.loads(body)
+
+    def _one(self, table: Table, record: type[R], key: str) -> R:
+        with self._reading() as connection:
+            body = self._find(connection, table, key)
+        if body is None:
+            raise UnknownName(f"no {record.__name__.lower()} {key!r} in {shown(self.target)}.")
+        return decode(record, body)
+
+    def _many(
+        self,
+        table: Table,
+        record: type[R],
+        where: Sequence[ColumnElement[bool]],
+        last: int | None,
+    ) -> tuple[R, ...]:
+        order = table.c.seq if last is None else table.c.seq.desc()
+        statement = select(table.c.body).where(*where).order_by(order).limit(last)
+        with self._reading() as connection:
+            bodies = [row[0] for row in connection.execute(statement)]
+        if last is not None:
+            bodies.reverse()
+        return tuple(decode(record, json.loads(body)) for body in bodies)
+
+
+def event_of(row: Any) -> Event:
+    """An event from its row."""
+    payload = json.loads(row.payload)
+    return Event(row.seq, row.at_s, row.kind, row.key, payload, row.previous, row.digest)
