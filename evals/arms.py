@@ -1,0 +1,121 @@
+"""Sort recorded trials into the arms of an experiment.
+
+Only trials under the same harness, grader, data and hardware class can be compared, and the trials
+that selected a candidate never count for it: SMOKE, SCREEN and SEARCH trials stay out of every
+arm that is tested, and no seed counts twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import inf
+
+from novum.evals.facts import Facts
+from novum.lab.records import Purpose, Split, Trial, TrialStatus
+
+UNSELECTED = frozenset({Purpose.NOISE, Purpose.RACE})
+"""Purposes whose trials were not looked at before it was decided to keep them."""
+TESTING = (Purpose.RACE, Purpose.CONFIRM, Purpose.CERTIFY)
+"""Purposes whose trials decide."""
+SETTLED = frozenset({TrialStatus.FINISHED, TrialStatus.CRASHED, TrialStatus.TIMEOUT})
+"""The candidate's own doing. A killed or lost trial is nobody's score and is run again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """Trials of both arms of one stage, in order of launch."""
+
+    reference: tuple[Trial, ...]
+    candidate: tuple[Trial, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(t.id for t in (*self.reference, *self.candidate))
+
+
+def score(trial: Trial) -> float | None:
+    """The observed metric; `None` for a trial that failed."""
+    return trial.metric if trial.status is TrialStatus.FINISHED else None
+
+
+def settled(trials: Iterable[Trial]) -> tuple[Trial, ...]:
+    """Trials that ended by the candidate's own doing, in order of launch."""
+    done = [t for t in trials if t.status in SETTLED]
+    return tuple(sorted(done, key=lambda t: (t.launched_s, t.seed_index, t.id)))
+
+
+def own(facts: Facts, *purposes: Purpose) -> tuple[Trial, ...]:
+    """Settled trials of the candidate in this experiment, for the given purposes or all."""
+    return settled(
+        t
+        for t in facts.trials
+        if t.proposal == facts.proposal.id
+        and t.tree == facts.candidate.tree
+        and (not purposes or t.purpose in purposes)
+    )
+
+
+def measuring(facts: Facts) -> tuple[str, str] | None:
+    """Harness digest and hardware class of the candidate's latest trial."""
+    trials = [t for t in own(facts) if t.purpose is not Purpose.SMOKE]
+    return (trials[-1].harness, trials[-1].hardware) if trials else None
+
+
+def comparable(facts: Facts, split: Split) -> tuple[Trial, ...]:
+    """Settled trials at full fidelity on a split under the candidate's harness and hardware."""
+    where = measuring(facts)
+    return settled(
+        t
+        for t in facts.trials
+        if t.split == split and t.fidelity == "full" and (t.harness, t.hardware) == where
+    )
+
+
+def stage_arms(facts: Facts, purpose: Purpose, split: Split) -> Arms:
+    """Both arms of a testing stage of this proposal; a repeated seed counts once."""
+    stage = [
+        t
+        for t in comparable(facts, split)
+        if t.purpose is purpose and t.proposal == facts.proposal.id
+    ]
+    selecting = (
+        {t.seed for t in own(facts, Purpose.SMOKE, Purpose.SCREEN, Purpose.SEARCH)}
+        if split == "search"
+        else set()
+    )
+    return Arms(
+        _distinct(t for t in stage if t.tree == facts.reference),
+        _distinct(t for t in stage if t.tree == facts.candidate.tree and t.seed not in selecting),
+    )
+
+
+def reference_trials(facts: Facts) -> tuple[Trial, ...]:
+    """Unselected trials of the reference: what a first trial is compared with."""
+    return _distinct(
+        t
+        for t in comparable(facts, "search")
+        if t.tree == facts.reference and t.purpose in UNSELECTED
+    )
+
+
+def noise_arms(facts: Facts) -> dict[str, tuple[Trial, ...]]:
+    """Unselected trials of other experiments by tree: arms that differ by their seed only.
+
+    Once this proposal's race has begun, what other threads measure later is left out, so that the
+    bounds of a race do not move while it runs.
+    """
+    began = min((t.launched_s for t in own(facts, *TESTING)), default=inf)
+    arms: dict[str, list[Trial]] = {}
+    for trial in comparable(facts, "search"):
+        is_other = trial.purpose in UNSELECTED and trial.proposal != facts.proposal.id
+        if is_other and trial.ended_s <= began:
+            arms.setdefault(trial.tree, []).append(trial)
+    return {tree: _distinct(trials) for tree, trials in sorted(arms.items())}
+
+
+def _distinct(trials: Iterable[Trial]) -> tuple[Trial, ...]:
+    by_seed: dict[int, Trial] = {}
+    for trial in trials:
+        by_seed.setdefault(trial.seed, trial)
+    return tuple(by_seed.values())

@@ -1,0 +1,153 @@
+"""What the auditor decides from, and what it may decide.
+
+`Facts` holds recorded values only and serialises to JSON (`dump_facts`, `load_facts`): a verdict
+can be recomputed anywhere from the facts alone, without the run, the pack or the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from novum.benchmarks.pack import Guardrail, Manifest, Profile, Win
+from novum.lab.records import Better, Candidate, Evidence, Proposal, Purpose, Split, Trial, Verdict
+
+Aim = Literal["race", "confirm", "certify"]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Everything of a pack's manifest and profile that a verdict depends on."""
+
+    metric: str
+    better: Better
+    win: Win
+    guardrails: dict[str, Guardrail]
+    max_jump: float
+    clock: Literal["wall", "cpu"]
+    budget_s: float
+    noise_trials: int
+    floor: float | None = None
+    self_reported: bool = False
+
+    @classmethod
+    def of(cls, manifest: Manifest, profile: Profile) -> Terms:
+        """The terms of one profile of a pack."""
+        return cls(
+            metric=manifest.metric.name,
+            better=manifest.metric.better,
+            win=manifest.win,
+            guardrails=dict(manifest.guardrails),
+            max_jump=manifest.max_jump,
+            clock=profile.clock,
+            budget_s=profile.budget_s,
+            noise_trials=profile.noise_trials,
+            floor=manifest.floor,
+            self_reported=manifest.self_reported,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PastIdea:
+    """What came of an earlier proposal of the run, won or lost; leave none out."""
+
+    gain: float | None
+    """In the metric's unit, positive is better; `None` where nothing was measured."""
+    error: float
+    """Standard error of `gain`."""
+    confirm_p: float | None
+    """p-value of its confirmation, if it came to one."""
+    ended_s: float
+
+    @classmethod
+    def of(cls, verdict: Verdict, evidence: Iterable[Evidence]) -> PastIdea:
+        """From a verdict and its evidence records."""
+        gain, error, p_value = None, 0.0, None
+        for record in evidence:
+            if (
+                record.step in ("gate", "race", "confirm")
+                and record.detail.get("error") is not None
+            ):
+                gain, error = record.detail["gain"], record.detail["error"]
+            if record.step == "confirm":
+                p_value = record.detail.get("p_value")
+        return cls(gain, error, p_value, verdict.created_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The recorded facts about one proposal.
+
+    `trials` are those of this proposal, both arms, and the run's NOISE and RACE trials whatever
+    their proposal (the noise and the reference's mean come from them). More does no harm: the
+    auditor picks by proposal, tree, purpose, split, fidelity, harness and hardware.
+    """
+
+    proposal: Proposal
+    candidate: Candidate
+    reference: str
+    """Tree hash of what the candidate has to beat."""
+    terms: Terms
+    trials: tuple[Trial, ...]
+    static: tuple[Evidence, ...] = ()
+    """What `precheck` and the model review found."""
+    history: tuple[PastIdea, ...] = ()
+    n_ideas: int = 0
+    aim: Aim = "race"
+    """How far to go: to promising, to an entry of the list, or to a headline."""
+    at_s: float = 0.0
+    """Time that the verdict will carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class MoreTrials:
+    """Trials to run before the auditor is asked again; interleave the arms."""
+
+    candidate: int
+    reference: int
+    purpose: Purpose
+    split: Split
+    reason: str
+    fidelity: str = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict or a wish for more trials, with every step's evidence."""
+
+    decision: Verdict | MoreTrials
+    evidence: tuple[Evidence, ...]
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict, if there is one yet."""
+        return self.decision if isinstance(self.decision, Verdict) else None
+
+    @property
+    def more(self) -> MoreTrials | None:
+        """The trials asked for, if there is no verdict yet."""
+        return self.decision if isinstance(self.decision, MoreTrials) else None
+
+
+@cache
+def _adapter() -> TypeAdapter[Facts]:
+    return TypeAdapter(Facts)
+
+
+def dump_facts(facts: Facts) -> dict[str, Any]:
+    """Facts as plain JSON values."""
+    dumped: dict[str, Any] = _adapter().dump_python(facts, mode="json")
+    return dumped
+
+
+def load_facts(data: Any) -> Facts:
+    """Facts from what `dump_facts` gave.
+
+    Raises:
+        pydantic.ValidationError: a key is missing or of another type.
+    """
+    return _adapter().validate_python(data)

@@ -1,0 +1,69 @@
+"""Run all rules over a candidate: hits of the start are subtracted, a parse error fails closed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from novum.benchmarks.pack import Pack
+from novum.evals.evidence import RANK, found
+from novum.evals.rules.catalogue import RULES
+from novum.evals.rules.program import Program
+from novum.evals.rules.rule import BLOCK, Hit, Rule
+from novum.lab.records import Evidence, Outcome
+
+STEP = "rules"
+UNREADABLE = "unreadable"
+
+
+def scan(
+    files: Mapping[str, bytes], start: Mapping[str, bytes], rules: Sequence[Rule] = RULES
+) -> list[Hit]:
+    """Hits of a candidate beyond those that its pack's own start has.
+
+    A file that does not parse is a hit of tier block: what cannot be read is not run.
+    """
+    program = Program.of(files)
+    hits = [
+        Hit(UNREADABLE, BLOCK, path, 0, f"not Python: {why}")
+        for path, why in program.broken.items()
+    ]
+    for rule in rules:
+        hits += rule.scan(program)
+    trusted = Program.of(start)
+    known = Counter(h.key for rule in rules for h in rule.scan(trusted))
+    fresh = []
+    for hit in sorted(set(hits), key=lambda h: (h.path, h.line, h.rule, h.what)):
+        if known[hit.key] > 0:
+            known[hit.key] -= 1
+        else:
+            fresh.append(hit)
+    return fresh
+
+
+def check_rules(
+    pack: Pack, candidate: Mapping[str, bytes], start: Mapping[str, bytes], proposal: str, tree: str
+) -> Evidence:
+    """One evidence record with all hits; its outcome is that of the gravest tier."""
+    hits = scan(candidate, start, (*RULES, *pack_rules(pack)))
+    if not hits:
+        return found(proposal, tree, STEP, Outcome.PASS, "no rule applies")
+    worst = max((h.tier for h in hits), key=RANK.__getitem__)
+    shown = [h for h in hits if h.tier is worst]
+    summary = "; ".join(f"{h.rule} at {h.path}:{h.line}: {h.what}" for h in shown[:5])
+    if len(shown) > 5:
+        summary += f"; and {len(shown) - 5} more"
+    return found(
+        proposal,
+        tree,
+        STEP,
+        worst,
+        summary[:600],
+        hits=[[h.rule, str(h.tier), h.path, h.line, h.what] for h in hits[:200]],
+    )
+
+
+def pack_rules(pack: Pack) -> tuple[Rule, ...]:
+    """Rules that a pack adds in its own `rules.py` as `RULES`."""
+    module = pack.module("rules")
+    return tuple(getattr(module, "RULES", ())) if module is not None else ()
