@@ -129,9 +129,21 @@ def test_gains_without_noise_or_of_any_size_stay_finite() -> None:
 def test_unmatched_or_impossible_errors_are_refused() -> None:
     with pytest.raises(ValueError, match="as many errors"):
         shrink([1.0], [])
-    for error in (-1.0, nan, inf):
-        with pytest.raises(ValueError, match="finite and not negative"):
-            shrink([1.0], [error])
+    with pytest.raises(ValueError, match="cannot be negative"):
+        shrink([1.0], [-1.0])
+
+
+def test_what_gate_and_race_return_can_be_shrunk_as_it_is() -> None:
+    noise = NoiseModel.known(1.0)
+    base = [0.1, -0.1, 0.2, -0.2]
+    trials: list[float | None] = [0.5, None, 2.0]
+    gates = [search_gate(base, t, noise, better="higher") for t in trials]
+    assert gates[0].error == pytest.approx(sqrt(1 + 1 / 4))
+    races = [race(base, [t, 2.0, 1.0, 1.5], noise, better="higher") for t in trials]
+    assert races[2].error == pytest.approx((races[2].high - races[2].low) / 2 / races[2].bound)
+    for results in ([(g.gain, g.error) for g in gates], [(r.estimate, r.error) for r in races]):
+        ideas = shrink([g for g, _ in results], [e for _, e in results]).ideas
+        assert ideas[1].shrunk == -inf and 0 < ideas[0].shrunk < ideas[2].shrunk
 
 
 def keep_if_better(effects: FloatArray, rng: np.random.Generator) -> tuple[float, float]:

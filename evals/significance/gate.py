@@ -26,6 +26,8 @@ class GateResult:
     """`inconclusive` may be tried once more: hand in both trials."""
     gain: float
     """Candidate's mean minus the reference's, positive is better; -inf after a crash."""
+    error: float
+    """Standard error of `gain`, for `shrink`."""
     gain_sds: float
     """`gain` in pooled sds, scaled so that one trial is the unit: compare with `PROMISING_SDS`."""
     n: int
@@ -51,14 +53,16 @@ def search_gate(
         raise ValueError("the gate needs a reference trial, a candidate trial and a measured noise")
     m, n = len(base), len(scores)
     gain = float(scores.mean() - base.mean())
+    error = noise.sd * sqrt(1.0 / n + 1.0 / m)
     if not isfinite(gain):
-        return GateResult("dropped", -inf, -inf, n, "a trial of the candidate crashed")
-    shrink = sqrt((1.0 / n + 1.0 / m) / (1.0 + 1.0 / m))
-    unit = noise.sd * shrink
+        return GateResult("dropped", -inf, error, -inf, n, "a trial of the candidate crashed")
+    unit = error / sqrt(1.0 + 1.0 / m)
     gain_sds = gain / unit if unit else (inf if gain > 0 else -inf if gain < 0 else 0.0)
     said = f"{gain_sds:+.2f} sd against the mean of {m} reference trials"
     if gain_sds >= PROMISING_SDS:
-        return GateResult("promising", gain, gain_sds, n, f"{said}: worth fresh trials")
+        return GateResult("promising", gain, error, gain_sds, n, f"{said}: worth fresh trials")
     if gain_sds < -DROP_SDS:
-        return GateResult("dropped", gain, gain_sds, n, f"{said}: worse by more than the noise")
-    return GateResult("inconclusive", gain, gain_sds, n, f"{said}: within the noise")
+        return GateResult(
+            "dropped", gain, error, gain_sds, n, f"{said}: worse by more than the noise"
+        )
+    return GateResult("inconclusive", gain, error, gain_sds, n, f"{said}: within the noise")

@@ -57,6 +57,8 @@ class RaceResult:
     bound: float
     estimate: float
     """Gain at the last look. An early stop over-states it: print `shrink`'s or CONFIRM's."""
+    error: float
+    """Standard error of `estimate`, for `shrink`; NaN before a look and after a crash."""
     low: float
     high: float
     """Repeated confidence interval of level 1 - 2 alpha: it holds at every look at once."""
@@ -80,6 +82,7 @@ class _Look:
     z: float
     bound: float
     estimate: float
+    error: float
     low: float
     high: float
     p_value: float
@@ -100,13 +103,14 @@ def race(
 
     The trials must be fresh: neither the one that made the candidate promising nor those of the
     noise model. `noise=None` trusts nothing but the arms (dearer, sturdier). `paired` says that
-    trial i of both arms had one seed; it is used only where `noise.pairing_pays` and nothing
-    crashed. A crashed candidate trial is the worst rank; a crashed reference trial is left out
-    and asked for again. Trials beyond the next look are not looked at.
+    trial i of both arms had one seed; it is used only where `noise.pairing_pays` and no trial up
+    to the look crashed. A crashed candidate trial is the worst rank; a crashed reference trial is
+    left out and asked for again. Trials beyond the next look are not looked at.
     """
     design = design or Design()
-    base, scores = measured(signed(reference, better)), signed(candidate, better)
-    paired = paired and noise is not None and noise.pairing_pays and len(base) == len(reference)
+    ran, scores = signed(reference, better), signed(candidate, better)
+    base = measured(ran)
+    paired = paired and noise is not None and noise.pairing_pays
     n_measured = min(len(base), len(scores))
     looks = LOOKS[: design.n_looks]
     seen: list[_Look] = []
@@ -118,8 +122,9 @@ def race(
             more = (max(0, n - len(base)), max(0, n - len(scores)))
             reason = f"next look at {n} trials an arm"
             return _result("continue", seen, design, reason, more)
-        seen.append(_look(base[:n], scores[:n], noise, design, paired))
-        look = seen[-1]
+        is_paired = paired and bool(np.isfinite(ran[:n]).all())
+        look = _look(base[:n], scores[:n], noise, design, is_paired)
+        seen.append(look)
         if look.z >= look.bound:
             reason = f"{look.method} {look.z:.2f} reached the bound {look.bound:.2f}"
             return _result("accept", seen, design, reason)
@@ -160,7 +165,7 @@ def _look(
     if n_crashed:
         r = compare_ranks(base, scores, design.alpha / len(LOOKS))
         p = min(1.0, r.p_value * len(LOOKS))
-        return _Look(n, r.z, r.bound, r.shift, r.low, r.high, p, "rank", n_crashed)
+        return _Look(n, r.z, r.bound, r.shift, nan, r.low, r.high, p, "rank", n_crashed)
     noise_df = noise.df if noise is not None and not paired else 0
     if paired:
         looks = paired_looks(base, scores)
@@ -177,7 +182,7 @@ def _t_look(n: int, looks: LookStatistics, noise_df: float, design: Design, pair
     p = adjusted_p(t_sf(t, looks.df[-1]), noise_df, paired)
     half = needed * error
     method: Literal["t", "paired t"] = "paired t" if paired else "t"
-    return _Look(n, t, needed, gain, gain - half, gain + half, p, method, 0)
+    return _Look(n, t, needed, gain, error, gain - half, gain + half, p, method, 0)
 
 
 def _result(
@@ -187,7 +192,7 @@ def _result(
     reason: str,
     more: tuple[int, int] = (0, 0),
 ) -> RaceResult:
-    last = seen[-1] if seen else _Look(0, nan, nan, nan, -np.inf, np.inf, nan, "t", 0)
+    last = seen[-1] if seen else _Look(0, nan, nan, nan, nan, -np.inf, np.inf, nan, "t", 0)
     p_value = min(look.p_value for look in seen) if seen else None
     return RaceResult(
         outcome=outcome,
@@ -197,6 +202,7 @@ def _result(
         z=last.z,
         bound=last.bound,
         estimate=last.estimate,
+        error=last.error,
         low=last.low,
         high=last.high,
         alpha=design.alpha,

@@ -52,20 +52,20 @@ class Shrinkage:
 def shrink(gains: Sequence[float], errors: Sequence[float]) -> Shrinkage:
     """Shrink the gains of *all* ideas tried, each with the standard error of its gain.
 
-    Leaving out the ideas that failed would make the rest look good: hand in everything. A
-    non-finite gain stands for a crash; it counts as an idea tried and has no posterior.
+    Leaving out the ideas that failed would make the rest look good: hand in everything. Where a
+    trial crashed, gain or error is not finite: the idea counts as tried and has no posterior.
 
     Source: Stephens 2017, False discovery rates: a new deal (ash), with half-uniform components.
 
     Raises:
-        ValueError: the lists differ in length, or an error is negative or not finite.
+        ValueError: the lists differ in length, or an error is negative.
     """
     if len(gains) != len(errors):
         raise ValueError(f"{len(gains)} gains need as many errors, not {len(errors)}")
     x, s = np.array(gains, dtype=np.float64), np.array(errors, dtype=np.float64)
-    ok = np.isfinite(x)
-    if not (np.isfinite(s[ok]) & (s[ok] >= 0)).all():
-        raise ValueError("standard errors must be finite and not negative")
+    if (s < 0).any():
+        raise ValueError("standard errors cannot be negative")
+    ok = np.isfinite(x) & np.isfinite(s)
     if not ok.any():
         return Shrinkage(tuple(_crashed(g) for g in gains), len(gains), "weak", WEAK_NULL)
     xs, ss = x[ok], _positive(s[ok], x[ok])
