@@ -81,6 +81,10 @@ class ContainerTree:
         """See `Tree.resident_bytes`."""
         return self._group.resident_bytes() if self._group is not None else self._ask()[1]
 
+    def n_processes(self) -> int:
+        """See `Tree.n_processes`: the engine holds the bound."""
+        return 0
+
     def n_oom_kills(self) -> int:
         """See `Tree.n_oom_kills`."""
         n = self._group.n_oom_kills() if self._group is not None else 0

@@ -181,6 +181,7 @@ class DockerSandbox:
 
             where = self._host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
             try:
+                _knock(where)
                 client = docker.DockerClient(base_url=where, timeout=60, version="auto")
                 client.ping()
                 self._info = client.info()
@@ -315,6 +316,14 @@ def _remedy(error: BaseException, where: str) -> str:
         f"Docker did not answer on {where}: {error}.\n"
         "Look at `docker info`, or use the bubblewrap sandbox."
     )
+
+
+def _knock(where: str) -> None:
+    """Connect once ourselves: docker-py leaks its socket where nobody answers."""
+    if where.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(START_S)
+            probe.connect(where.removeprefix("unix://"))
 
 
 def _last_words(output: int) -> str:

@@ -46,7 +46,11 @@ class NamespaceTree:
         """See `Tree.resident_bytes`."""
         if self._group is not None:
             return self._group.resident_bytes()
-        return sum(_private_bytes(process.pid) for process in self._processes())
+        return sum(private_bytes(process.pid) for process in self._processes())
+
+    def n_processes(self) -> int:
+        """See `Tree.n_processes`."""
+        return 0 if self._group is not None else len(self._processes()) - 1
 
     def n_oom_kills(self) -> int:
         """See `Tree.n_oom_kills`."""
@@ -118,23 +122,24 @@ def members(namespace: str) -> set[int]:
 
 def is_alive(pid: int) -> bool:
     """Whether the process exists and is more than a record that waits to be collected."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in (b"Z", b"X")
+    fields = stat_fields(pid)
+    return bool(fields) and fields[0] not in (b"Z", b"X")
 
 
 def _cpu_s(pid: int) -> float:
     """User and system time of a process and of its children that it has waited for."""
+    return sum(int(word) for word in stat_fields(pid)[11:15]) / _TICKS
+
+
+def stat_fields(pid: int) -> list[bytes]:
+    """Fields of /proc/PID/stat after the name, state first; empty when the process is gone."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
-        return 0.0
-    return sum(int(word) for word in fields[11:15]) / _TICKS
+        return []
 
 
-def _private_bytes(pid: int) -> int:
+def private_bytes(pid: int) -> int:
     """Resident memory that is not a file's: anonymous and shared."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()

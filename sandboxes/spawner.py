@@ -12,7 +12,7 @@ import os
 import queue
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
 
@@ -33,15 +33,19 @@ class Spawner:
         stdout: int,
         stderr: int,
         cores: Sequence[int] = (),
+        env: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start `argv` with an empty standard input and a new process group, on `cores`."""
+        """Start `argv` with an empty standard input and a new process group, on `cores`.
+
+        The environment is `env`, or only a PATH where that is `None`.
+        """
         with self._lock:
             if self._pid != os.getpid():  # also after a fork, which copies no threads
                 self._orders = queue.SimpleQueue()
                 threading.Thread(target=self._serve, name="novum-spawn", daemon=True).start()
                 self._pid = os.getpid()
         answer: Future[subprocess.Popen[bytes]] = Future()
-        order = _Order(tuple(argv), tuple(pass_fds), stdout, stderr, tuple(cores))
+        order = _Order(tuple(argv), tuple(pass_fds), stdout, stderr, tuple(cores), env)
         self._orders.put((order, answer))
         return answer.result()
 
@@ -64,8 +68,10 @@ class _Order:
         stdout: int,
         stderr: int,
         cores: tuple[int, ...],
+        env: Mapping[str, str] | None,
     ) -> None:
         self.argv, self.pass_fds, self.cores = argv, pass_fds, cores
+        self.env = {"PATH": "/usr/local/bin:/usr/bin:/bin"} if env is None else dict(env)
         self.stdout, self.stderr = stdout, stderr
 
     def run(self) -> subprocess.Popen[bytes]:
@@ -79,7 +85,7 @@ class _Order:
                 stdout=self.stdout,
                 stderr=self.stderr,
                 pass_fds=self.pass_fds,
-                env={"PATH": "/usr/local/bin:/usr/bin:/bin"},
+                env=self.env,
                 cwd="/",
                 process_group=0,
             )

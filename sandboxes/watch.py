@@ -41,6 +41,9 @@ class Tree(Protocol):
     def resident_bytes(self) -> int:
         """Memory in use now."""
 
+    def n_processes(self) -> int:
+        """Processes of the program now; 0 where the kernel holds their number."""
+
     def n_oom_kills(self) -> int:
         """Processes that the kernel killed for memory."""
 
@@ -214,6 +217,9 @@ class Watched:
     def _enforce(self) -> None:
         if self._tree.n_oom_kills() or self._peak_bytes > self._limits.memory_bytes:
             self._end(ExitCause.OUT_OF_MEMORY)
+        if self._tree.n_processes() > self._limits.pids:
+            self._note("novum: killed: more processes than the limit allows\n")
+            self._end(ExitCause.KILLED)
 
     def _end(self, cause: ExitCause) -> None:
         with self._lock:

@@ -1,0 +1,179 @@
+"""The processes below one supervisor, found by parenthood, by control group and by their home."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from novum.sandboxes.cgroups import Group
+from novum.sandboxes.process_tree import is_alive, private_bytes, stat_fields
+
+GONE_S = 5.0
+REAP_S = 2.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PARENT, _TIMES, _START = 1, slice(11, 15), 19  # fields of /proc/PID/stat after the name
+
+
+class SupervisedTree:
+    """Everything below `supervise.py`; a `Tree` for the watcher.
+
+    While the supervisor lives it is the parent of every orphan below it, and when it ends by
+    itself it has proved that nothing is left. If the program kills it, what is left is found by
+    its control group, or else among the processes seen before and by `HOME` in their environment.
+
+    Without a control group CPU time is sampled: a process that lives for less than two samples and
+    whose parent never collects it is missed.
+    """
+
+    def __init__(self, outer: subprocess.Popen[bytes], group: Group | None, home: Path) -> None:
+        self._outer = outer
+        self._group = group
+        self._home = home
+        self._seen: dict[int, _Seen] = {}
+
+    def cpu_s(self) -> float:
+        """See `Tree.cpu_s`."""
+        if self._group is not None:
+            return self._group.cpu_s()
+        self._look()
+        collected = stat_fields(self._outer.pid)[_TIMES]
+        return max(
+            sum(seen.own_s for seen in self._seen.values()),
+            sum(int(word) for word in collected[2:]) / _TICKS
+            + sum(seen.with_children_s for seen in self._seen.values() if seen.is_here),
+        )
+
+    def resident_bytes(self) -> int:
+        """See `Tree.resident_bytes`."""
+        if self._group is not None:
+            return self._group.resident_bytes()
+        return sum(private_bytes(pid) for pid in self._look())
+
+    def n_processes(self) -> int:
+        """See `Tree.n_processes`."""
+        return 0 if self._group is not None else len(self._look())
+
+    def n_oom_kills(self) -> int:
+        """See `Tree.n_oom_kills`."""
+        return self._group.n_oom_kills() if self._group is not None else 0
+
+    def kill(self) -> None:
+        """See `Tree.kill`: the supervisor stays, to collect the dead and report."""
+        self._signal(signal.SIGCONT, self._outer.pid)  # the program may have stopped it
+        for pid in self._members():
+            self._signal(signal.SIGKILL, pid)
+
+    def finish(self) -> None:
+        """See `Tree.finish`: the supervisor has collected them all."""
+
+    def teardown(self) -> int:
+        """See `Tree.teardown`."""
+        try:
+            is_proved = self._outer.wait(REAP_S) == 0
+        except subprocess.TimeoutExpired:
+            is_proved = False
+        until = time.monotonic() + GONE_S
+        while left := self._left(is_proved):
+            for pid in left:
+                self._signal(signal.SIGKILL, pid)
+            if time.monotonic() > until:
+                break
+            time.sleep(0.005)
+        self._outer.kill()
+        self._outer.wait()
+        if self._group is not None:
+            self._group.remove()
+        shutil.rmtree(self._home, ignore_errors=True)
+        return len(left)
+
+    def _left(self, is_proved: bool) -> set[int]:
+        found = set(self._group.pids()) if self._group is not None else set()
+        if not is_proved:
+            found |= self._members() | _at_home(self._home)
+        return {pid for pid in found if pid != self._outer.pid and is_alive(pid)}
+
+    def _members(self) -> set[int]:
+        found = set(self._look())
+        if self._group is not None:
+            found.update(self._group.pids())
+        found.update(pid for pid, seen in self._seen.items() if seen.is_same(pid))
+        found.discard(self._outer.pid)
+        return found
+
+    def _look(self) -> list[int]:
+        """Processes below the supervisor now; their accounts are brought up to date."""
+        here = descendants(self._outer.pid)
+        for seen in self._seen.values():
+            seen.is_here = False
+        for pid in here:
+            if fields := stat_fields(pid):
+                self._seen.setdefault(pid, _Seen(int(fields[_START]))).update(fields)
+        return here
+
+    def _signal(self, number: int, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+class _Seen:
+    """One process as last seen; its pid may mean another process later."""
+
+    def __init__(self, started: int) -> None:
+        self._started = started
+        self.own_s = self.with_children_s = 0.0
+        self.is_here = False
+
+    def update(self, fields: list[bytes]) -> None:
+        if int(fields[_START]) != self._started:  # the pid was given out again: a new account
+            self._started = int(fields[_START])
+        times = [int(word) / _TICKS for word in fields[_TIMES]]
+        self.own_s = max(self.own_s, sum(times[:2]))
+        self.with_children_s = sum(times)
+        self.is_here = True
+
+    def is_same(self, pid: int) -> bool:
+        fields = stat_fields(pid)
+        return bool(fields) and int(fields[_START]) == self._started
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process below `pid`, parents before children.
+
+    Source: proc_pid_task_tid_children(5); kernels built without it are scanned whole.
+    """
+    found = [pid]
+    for parent in found:  # grows while it is read
+        try:
+            for task in os.listdir(f"/proc/{parent}/task"):
+                with open(f"/proc/{parent}/task/{task}/children", "rb") as file:
+                    found += [int(word) for word in file.read().split()]
+        except FileNotFoundError:
+            if parent == pid and os.path.exists(f"/proc/{pid}/task/{pid}"):
+                return _scan(pid)
+        except OSError:
+            continue  # it ended meanwhile
+    return found[1:]
+
+
+def _scan(pid: int) -> list[int]:
+    parents = {int(name): stat_fields(int(name)) for name in os.listdir("/proc") if name.isdigit()}
+    found = [pid]
+    for parent in found:
+        found += [child for child, f in parents.items() if f and int(f[_PARENT]) == parent]
+    return found[1:]
+
+
+def _at_home(home: Path) -> set[int]:
+    """Processes whose environment names this home, as far as we may look."""
+    found, mark = set(), f"HOME={home}".encode()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                if mark in Path(f"/proc/{name}/environ").read_bytes().split(b"\0"):
+                    found.add(int(name))
+    return found
