@@ -90,6 +90,8 @@ def run_race(facts: Facts, noise: NoiseModel) -> Tested:
 def run_confirm(facts: Facts, noise: NoiseModel, *, is_suspicious: bool) -> Tested:
     """The CONFIRM or CERTIFY stage on fresh trials of the sealed split.
 
+    Nothing but the two arms is trusted: a candidate noisier than the noise model would otherwise be
+    confirmed by luck more often than the level says.
     A headline is tested at its own level. An entry of the list, or an extra check of a suspicious
     candidate, is tested at the level that online false-discovery control leaves for it, fixed by
     the confirmations that were decided before this one began.
@@ -107,7 +109,8 @@ def run_confirm(facts: Facts, noise: NoiseModel, *, is_suspicious: bool) -> Test
         ]
         own_alpha = min(win.alpha_list, win.alpha_headline) if is_suspicious else win.alpha_list
         level = min(own_alpha, FDR.next_level(decided))
-    return _test(facts, noise, purpose, "sealed", Design(alpha=level, futility=()), "confirm")
+    design = Design(alpha=level, futility=())
+    return _test(facts, noise, purpose, "sealed", design, "confirm", trusts_noise=False)
 
 
 def shrunken(facts: Facts, gain: float, error: float) -> ShrunkGain:
@@ -119,13 +122,20 @@ def shrunken(facts: Facts, gain: float, error: float) -> ShrunkGain:
 
 
 def _test(
-    facts: Facts, noise: NoiseModel, purpose: Purpose, split: Split, design: Design, step: str
+    facts: Facts,
+    noise: NoiseModel,
+    purpose: Purpose,
+    split: Split,
+    design: Design,
+    step: str,
+    *,
+    trusts_noise: bool = True,
 ) -> Tested:
     arms = stage_arms(facts, purpose, split)
     result = race(
         [score(t) for t in arms.reference],
         [score(t) for t in arms.candidate],
-        noise if noise.df >= MIN_NOISE_DF else None,
+        noise if trusts_noise and noise.df >= MIN_NOISE_DF else None,
         design,
         better=facts.terms.better,
     )

@@ -33,8 +33,9 @@ _BINARY: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
 }
 _METHODS = frozenset(
-    """join replace lower upper strip lstrip rstrip format encode decode swapcase title capitalize
-    split casefold removeprefix removesuffix hex rsplit to_bytes partition zfill""".split()
+    """join replace lower upper strip lstrip rstrip format encode decode swapcase title
+            capitalize split casefold removeprefix removesuffix hex rsplit to_bytes partition
+            zfill""".split()
 )
 _BUILTINS: Mapping[str, Callable[..., Any]] = {
     f.__name__: f

@@ -20,15 +20,27 @@ MAX_VALUES = 16
 DYNAMIC = "?"
 """Stands for an attribute or module whose name could not be folded."""
 
-_IMPORTERS = frozenset({
-    "builtins.__import__", "importlib.import_module", "importlib.__import__", "importlib.reload",
-    "importlib._bootstrap._gcd_import", "pkgutil.resolve_name", "pydoc.locate",
-    "importlib.util.find_spec", "imp.load_module",
-})  # fmt: skip
-_GETTERS = frozenset({
-    "builtins.getattr", "builtins.object.__getattribute__", "builtins.type.__getattribute__",
-    "inspect.getattr_static",
-})  # fmt: skip
+_IMPORTERS = frozenset(
+    {
+        "builtins.__import__",
+        "importlib.import_module",
+        "importlib.__import__",
+        "importlib.reload",
+        "importlib._bootstrap._gcd_import",
+        "pkgutil.resolve_name",
+        "pydoc.locate",
+        "importlib.util.find_spec",
+        "imp.load_module",
+    }
+)
+_GETTERS = frozenset(
+    {
+        "builtins.getattr",
+        "builtins.object.__getattribute__",
+        "builtins.type.__getattribute__",
+        "inspect.getattr_static",
+    }
+)
 _BUILTIN_NAMES = frozenset(dir(builtins)) - {"print", "len", "range"}
 
 
@@ -73,6 +85,10 @@ class Names:
     def function(self, name: str) -> ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | None:
         """The module's function of this name."""
         return self._functions.get(name)
+
+    def values(self, name: str) -> list[ast.expr]:
+        """Every expression that is assigned to a name anywhere in the module."""
+        return list(self._values.get(name, ()))
 
     def _collect(self, node: ast.AST) -> None:
         match node:
