@@ -62,6 +62,8 @@ class Profile(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=T
     clock: Literal["wall", "cpu"] = "wall"
     budget_s: float = Field(gt=0)
     """Budget on the clock, from `start()` to the last byte saved."""
+    smoke_s: float = Field(default=3, gt=0)
+    """Budget of a smoke test, which only shows that the code works."""
     allowance_s: float = Field(default=60, gt=0)
     """Wall seconds for imports, compilation and warm-up before `start()`."""
     score_s: float = Field(default=120, gt=0)

@@ -65,6 +65,10 @@ class RunPlan:
     env: Mapping[str, str] = field(default_factory=dict)
     must_start: bool = True
     """Whether a run that never calls `start()` is invalid."""
+    must_leave: bool = True
+    """Whether a run that leaves no file is invalid."""
+    artifact_bytes: int = 1 << 30
+    """Most that all files of the artifact may hold together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +82,13 @@ class RunOutcome:
     wall_s: float
     """Wall seconds from `start()` to the end."""
     hit_deadline: bool
+    startup_s: float
+    """Wall seconds before `start()`."""
     artifact: Path
-    """Folder with what stood there at the end; links and odd files removed."""
+    """Folder with what stood there at the end; links, odd and late files removed."""
     artifact_digest: str
     artifact_bytes: int
+    n_files: int
     claimed: Mapping[str, float]
     """What the candidate reported of itself through `harness.claim(name, value)`."""
     phases: tuple[Phase, ...]
@@ -92,6 +99,8 @@ class ScoreSession(Protocol):
 
     def call(self, name: str, arrays: Sequence[Array], out: Array, timeout_s: float) -> float:
         """Send `arrays` through shared memory, fill `out` from the answer, return wall seconds.
+
+        `name` is a method of what `load` returned; empty means that object itself.
 
         Raises:
             CandidateFailed: the process died, answered with the wrong shape or dtype, or was late.
@@ -119,12 +128,28 @@ class TrialContext(Protocol):
     """`cpu` or `cuda:0` as the candidate sees it."""
 
     def run_stage(self, plan: RunPlan) -> RunOutcome:
-        """Run the candidate behind the gate."""
+        """Run the candidate behind the gate.
+
+        Raises:
+            CandidateFailed: it crashed, was too late or too large, never started the clock, or
+                left nothing or a process behind.
+        """
 
     def score_stage(
-        self, artifact: Path, *, entry: str, info: Mapping[str, Any], limits: Limits
+        self,
+        artifact: Path,
+        *,
+        entry: str,
+        limits: Limits,
+        tensors: Literal["numpy", "torch"] = "torch",
     ) -> AbstractContextManager[ScoreSession]:
-        """Serve `load(folder, device)` of module `entry` from a fresh process."""
+        """Serve `load(folder, device)` of module `entry` from a fresh process.
+
+        `tensors` is what the candidate is handed and what it has to return.
+
+        Raises:
+            CandidateFailed: the artifact cannot be loaded, or a process was left behind.
+        """
 
     def phase(self, name: str, **detail: Any) -> None:
         """Add a line to the trial's transcript."""

@@ -1,0 +1,117 @@
+"""What a trial left: regular files only, none from after the deadline, bounded and hashed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from novum.benchmarks.protocol import CandidateFailed
+
+MAX_FILES = 10_000
+MAX_DEPTH = 16
+CHUNK = 1 << 20
+LATE_S = 0.02  # file times tick every 4 ms, and a kill takes a few
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What was kept of an output folder."""
+
+    digest: str
+    n_bytes: int
+    n_files: int
+    n_late: int
+    n_odd: int
+    """Links, devices, pipes and sockets that were removed."""
+
+
+def collect(folder: Path, max_bytes: int, deadline_epoch_s: float | None = None) -> Collected:
+    """Strip an output folder to its regular files and hash them; its writers must be dead.
+
+    A file that changed after the deadline is removed: its status-change time is the kernel's and
+    cannot be set by the program.
+
+    Raises:
+        CandidateFailed: there are too many files, or they are too large or too deep.
+    """
+    entries: list[tuple[bytes, int, bytes]] = []
+    n_bytes = n_late = n_odd = 0
+    for parent, name, status in _walk(folder):
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            os.unlink(name, dir_fd=parent.fd)
+            n_odd += 1
+            continue
+        if deadline_epoch_s is not None and status.st_ctime > deadline_epoch_s + LATE_S:
+            os.unlink(name, dir_fd=parent.fd)
+            n_late += 1
+            continue
+        n_bytes += status.st_size
+        if n_bytes > max_bytes:
+            raise CandidateFailed(f"its artifact is larger than {max_bytes} bytes")
+        entries.append((os.path.join(parent.path, os.fsencode(name)), *_hash(parent.fd, name)))
+    total = sha256()
+    for path, size, digest in sorted(entries):
+        total.update(f"{len(path)}:{size}:".encode() + path + digest)
+    return Collected(total.hexdigest(), n_bytes, len(entries), n_late, n_odd)
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    fd: int
+    path: bytes
+
+
+def _walk(top: Path) -> Iterator[tuple[_Folder, str, os.stat_result]]:
+    """Everything below `top` but folders; no link is followed, every folder is made readable."""
+    n_entries = 0
+    pending: list[tuple[str, ...]] = [()]
+    while pending:
+        parts = pending.pop()
+        fd = _open_folder(top, parts)
+        try:
+            parent = _Folder(fd, os.fsencode("/".join(parts)))
+            for name in os.listdir(fd):
+                n_entries += 1
+                if n_entries > MAX_FILES:
+                    raise CandidateFailed(f"its artifact has more than {MAX_FILES} files")
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if not stat.S_ISDIR(status.st_mode):
+                    yield parent, name, status
+                elif len(parts) >= MAX_DEPTH:
+                    raise CandidateFailed(f"its artifact is deeper than {MAX_DEPTH} folders")
+                else:
+                    pending.append((*parts, name))
+        finally:
+            os.close(fd)
+
+
+def _open_folder(top: Path, parts: tuple[str, ...]) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(top, flags)
+    os.fchmod(fd, 0o755)
+    for name in parts:
+        try:
+            os.chmod(name, 0o755, dir_fd=fd)
+            inner = os.open(name, flags, dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = inner
+    return fd
+
+
+def _hash(parent: int, name: str) -> tuple[int, bytes]:
+    """Size and SHA-256 of one regular file, which becomes readable for all and no program."""
+    os.chmod(name, 0o644, dir_fd=parent)
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+    with os.fdopen(fd, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise CandidateFailed("its artifact changed while it was collected")
+        digest, size = sha256(), 0
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.digest()

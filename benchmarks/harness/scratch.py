@@ -1,0 +1,85 @@
+"""Folders of one trial: laid out before, gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from hashlib import sha1
+from pathlib import Path, PurePosixPath
+
+from novum.errors import UsageError
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A private folder that is removed at the end, whatever a trial has done to it."""
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="trial-", dir=parent))
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder with everything below it, also folders that nobody may enter."""
+    for path, _, _ in os.walk(folder, onerror=_open_up):
+        _try_chmod(path)
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():  # what could not be entered above can be now
+        shutil.rmtree(folder)
+
+
+def lay_out(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files below a new folder and make all of it read-only.
+
+    Raises:
+        UsageError: a path leads out of the folder.
+    """
+    folder.mkdir()
+    for name, content in files.items():
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
+            raise UsageError(f"a candidate's file may not be called {name!r}")
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        target.chmod(0o444)
+    for parent, _, _ in os.walk(folder, topdown=False):
+        os.chmod(parent, 0o555)
+
+
+def tree_hash(files: Mapping[str, bytes]) -> str:
+    """The hash that git gives a tree of these files, all of mode 100644.
+
+    Source: git's object format (Documentation/gitformat-pack, `git hash-object`).
+    """
+    below: dict[str, dict[str, bytes]] = {}
+    entries: dict[bytes, tuple[bytes, bytes]] = {}
+    for name, content in files.items():
+        head, slash, rest = name.partition("/")
+        if slash:
+            below.setdefault(head, {})[rest] = content
+        else:
+            entries[name.encode()] = b"100644 " + name.encode(), _object(b"blob", content)
+    for head, inner in below.items():  # git sorts a folder as if its name ended in a slash
+        digest = bytes.fromhex(tree_hash(inner))
+        entries[head.encode() + b"/"] = b"40000 " + head.encode(), digest
+    body = b"".join(label + b"\0" + digest for _, (label, digest) in sorted(entries.items()))
+    return _object(b"tree", body).hex()
+
+
+def _object(kind: bytes, content: bytes) -> bytes:
+    return sha1(kind + b" %d\0" % len(content) + content, usedforsecurity=False).digest()
+
+
+def _open_up(error: OSError) -> None:
+    _try_chmod(error.filename)
+
+
+def _try_chmod(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.chmod(path, 0o700)

@@ -1,0 +1,295 @@
+"""The two stages of a trial in a sandbox, and the transcript of what happened."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from novum.benchmarks.harness import artifact as artifacts
+from novum.benchmarks.harness import gate, score, wire
+from novum.benchmarks.harness.scratch import lay_out
+from novum.benchmarks.harness.shared_memory import DataStore, sealed_arrays
+from novum.benchmarks.pack import Profile
+from novum.benchmarks.protocol import (
+    CandidateFailed,
+    Phase,
+    RunOutcome,
+    RunPlan,
+    TrialRequest,
+)
+from novum.errors import SandboxLost
+from novum.lab.records import TrialStatus
+from novum.sandboxes.protocol import Confinement, Exit, ExitCause, Limits, Mount, Sandbox
+from novum.sandboxes.slots import Cancelled, Slot
+
+CANDIDATE, HARNESS, OUTPUT = Path("/trial/candidate"), Path("/trial/harness"), Path("/trial/output")
+ARTIFACT = Path("/trial/artifact")
+TAIL_CHARS = 2000
+_HERE = Path(__file__).parent
+_STORE = DataStore()
+
+
+class Stages:
+    """A `TrialContext`: what the harness does for a grader during one trial."""
+
+    def __init__(
+        self,
+        request: TrialRequest,
+        *,
+        profile: Profile,
+        sandbox: Sandbox,
+        slot: Slot,
+        scratch: Path,
+    ) -> None:
+        self.request = request
+        self.scratch = scratch
+        self.device = "cuda:0" if profile.gpus else "cpu"
+        self.phases: list[Phase] = []
+        self.exits: dict[str, Exit] = {}
+        self.observed: dict[str, float] = {}
+        self.claimed: dict[str, float] = {}
+        self.artifact = ""
+        self.bug: BaseException | None = None
+        self._profile = profile
+        self._sandbox = sandbox
+        self._slot = slot
+        self._born_s = time.monotonic()
+        self._n_stages = 0
+
+    def phase(self, name: str, **detail: Any) -> None:
+        """See `TrialContext.phase`."""
+        self.phases.append(Phase(name, time.monotonic() - self._born_s, detail))
+
+    def run_stage(self, plan: RunPlan) -> RunOutcome:
+        """See `TrialContext.run_stage`."""
+        with self._ours():
+            return self._run_stage(plan)
+
+    @contextlib.contextmanager
+    def score_stage(
+        self,
+        artifact: Path,
+        *,
+        entry: str,
+        limits: Limits,
+        tensors: Literal["numpy", "torch"] = "torch",
+    ) -> Iterator[score.Session]:
+        """See `TrialContext.score_stage`."""
+        began_s = time.monotonic()
+        self.phase("score-stage")
+        with contextlib.ExitStack() as stack:
+            with self._ours():
+                session = self._open_session(stack, artifact, entry, limits, tensors)
+            try:
+                yield session
+            finally:
+                with self._ours():
+                    ended = session.close()
+                    self._note_end("score", ended)
+                    self.observed["score_s"] = time.monotonic() - began_s
+
+    def _run_stage(self, plan: RunPlan) -> RunOutcome:
+        folder = self._stage_folder("run")
+        lay_out(folder / "candidate", self.request.files)
+        (folder / "output").mkdir()
+        mounts = self._mounts(folder, ("harness.py",))
+        mounts += (Mount(folder / "output", OUTPUT, writable=True),)
+        info = {
+            **plan.info,
+            "seed": self.request.seed,
+            "device": self.device,
+            "budget_s": plan.budget_s,
+            "clock": plan.clock,
+            "cores": self._n_cores(),
+        }
+        with (
+            wire.listening(folder / "harness" / gate.SOCKET, gate.MAX_CONNECTIONS) as listener,
+            sealed_arrays(plan.arrays, _STORE) as arrays,
+        ):
+            watched = gate.Gate(
+                listener,
+                plan,
+                info=info,
+                seed=self.request.seed,
+                output=self._sandbox.visible(folder / "output", mounts),
+                arrays=arrays,
+                note=self.phase,
+            )
+            address = self._sandbox.visible(folder / "harness" / gate.SOCKET, mounts)
+            env = {**plan.env, "NOVUM_GATE": str(address)}
+            self.phase("run-stage")
+            process = self._sandbox.start(self._confine(plan.argv, mounts, env, plan.limits))
+            with self._slot.stop.kills(process):
+                record = watched.run(process)
+        self._note_end("run", record.exit)
+        self.claimed = record.claimed
+        self._observe(record)
+        kept = artifacts.collect(folder / "output", plan.artifact_bytes, record.deadline_epoch_s)
+        self._note_artifact(kept)
+        outcome = RunOutcome(
+            exit=record.exit,
+            started=record.started,
+            used_s=record.used_s,
+            wall_s=record.wall_s,
+            hit_deadline=record.hit_deadline,
+            startup_s=record.startup_s,
+            artifact=folder / "output",
+            artifact_digest=kept.digest,
+            artifact_bytes=kept.n_bytes,
+            n_files=kept.n_files,
+            claimed=record.claimed,
+            phases=tuple(self.phases),
+        )
+        judge_run(outcome, plan)
+        return outcome
+
+    def _open_session(
+        self,
+        stack: contextlib.ExitStack,
+        artifact: Path,
+        entry: str,
+        limits: Limits,
+        tensors: str,
+    ) -> score.Session:
+        folder = self._stage_folder("score")
+        # laid out anew: the run stage's copy has been within reach of the candidate
+        lay_out(folder / "candidate", self.request.files)
+        mounts = (*self._mounts(folder, ("harness.py", "serve.py")), Mount(artifact, ARTIFACT))
+        seen = self._sandbox.visible
+        argv = (
+            "python",
+            str(seen(folder / "harness" / "serve.py", mounts)),
+            str(seen(folder / "harness" / score.SOCKET, mounts)),
+            str(seen(folder / "candidate", mounts)),
+            str(seen(artifact, mounts)),
+            entry,
+            self.device,
+            tensors,
+        )
+        listener = stack.enter_context(wire.listening(folder / "harness" / score.SOCKET, 1))
+        process = self._sandbox.start(self._confine(argv, mounts, {}, limits))
+        stack.enter_context(self._slot.stop.kills(process))
+        session = score.Session(process)
+        try:
+            session.accept(listener)
+            session.load(limits.wall_s)
+        except BaseException:
+            self._note_end("score", session.close())
+            raise
+        self.phase("loaded")
+        return session
+
+    def _stage_folder(self, name: str) -> Path:
+        self._n_stages += 1
+        folder = self.scratch / f"{self._n_stages}-{name}"
+        (folder / "harness").mkdir(parents=True)
+        return folder
+
+    def _mounts(self, folder: Path, programs: tuple[str, ...]) -> tuple[Mount, ...]:
+        for name in programs:
+            source = "client.py" if name == "harness.py" else name
+            shutil.copyfile(_HERE / source, folder / "harness" / name)
+        return Mount(folder / "candidate", CANDIDATE), Mount(folder / "harness", HARNESS)
+
+    def _confine(
+        self,
+        argv: tuple[str, ...],
+        mounts: tuple[Mount, ...],
+        env: Mapping[str, str],
+        limits: Limits,
+    ) -> Confinement:
+        seen = {mount.target: self._sandbox.visible(mount.source, mounts) for mount in mounts}
+        given = python_variables(self._n_cores()) | {"PYTHONPATH": str(seen[HARNESS])}
+        return Confinement(
+            argv=argv,
+            cwd=seen[CANDIDATE],
+            mounts=mounts,
+            env=given | dict(env),
+            limits=limits,
+            cores=self._slot.cores,
+            gpus=self._slot.gpus,
+        )
+
+    def _n_cores(self) -> int:
+        return len(self._slot.cores) or self._profile.cores
+
+    def _note_end(self, stage: str, ended: Exit) -> None:
+        """Keep how a stage ended; what nobody may shrug off is raised here."""
+        self.exits[stage] = ended
+        if self._slot.stop.is_set:
+            raise Cancelled
+        if ended.cause is ExitCause.LOST:
+            raise SandboxLost(f"the sandbox of the {stage} stage died: {_tail(ended)}")
+        if ended.n_survivors:
+            raise CandidateFailed(f"{ended.n_survivors} processes outlived the {stage} stage")
+
+    def _observe(self, record: gate.GateRecord) -> None:
+        self.observed |= {
+            "used_s": record.used_s,
+            "wall_s": record.wall_s,
+            "cpu_s": record.exit.cpu_s,
+            "peak_bytes": float(record.exit.peak_bytes),
+            "startup_s": record.startup_s,
+        }
+
+    def _note_artifact(self, kept: artifacts.Collected) -> None:
+        self.artifact = kept.digest
+        self.observed |= {
+            "artifact_bytes": float(kept.n_bytes),
+            "n_files": float(kept.n_files),
+        }
+        self.phase("artifact", digest=kept.digest, n_late=kept.n_late, n_odd=kept.n_odd)
+
+    @contextlib.contextmanager
+    def _ours(self) -> Iterator[None]:
+        """Mark what goes wrong in here as the harness's own fault, not the grader's."""
+        try:
+            yield
+        except (CandidateFailed, Cancelled):
+            raise
+        except BaseException as error:
+            self.bug = error
+            raise
+
+
+def judge_run(outcome: RunOutcome, plan: RunPlan) -> None:
+    """Raise `CandidateFailed` unless the run stage went through all it has to."""
+    ended = outcome.exit
+    if plan.must_start and not outcome.started:
+        if ended.cause is ExitCause.KILLED and outcome.startup_s >= plan.allowance_s:
+            raise CandidateFailed(
+                f"it did not call harness.start() within {plan.allowance_s:g} s",
+                TrialStatus.TIMEOUT,
+            )
+        raise CandidateFailed(f"it ended without harness.start(): {_tail(ended)}")
+    if ended.cause is ExitCause.OUT_OF_MEMORY:
+        limit = plan.limits.memory_bytes >> 20
+        raise CandidateFailed(f"it used more than its {limit} MiB of memory")
+    if ended.cause is ExitCause.TIMEOUT:
+        raise CandidateFailed(
+            f"it was still running after {ended.wall_s:.0f} s", TrialStatus.TIMEOUT
+        )
+    is_own_end = ended.cause is ExitCause.EXITED and ended.code == 0
+    if not (is_own_end or outcome.hit_deadline):
+        raise CandidateFailed(f"it ended by {ended.cause} with {ended.code}: {_tail(ended)}")
+    if plan.must_leave and not outcome.n_files:
+        status = TrialStatus.TIMEOUT if outcome.hit_deadline else TrialStatus.CRASHED
+        raise CandidateFailed("it left no file in its output folder in time", status)
+
+
+def python_variables(n_cores: int) -> dict[str, str]:
+    """What a Python program needs to stay on its cores and off its own folder."""
+    threads = ("OMP_NUM", "MKL_NUM", "OPENBLAS_NUM", "NUMEXPR_NUM", "TORCHINDUCTOR_COMPILE")
+    return {f"{name}_THREADS": str(n_cores) for name in threads} | {
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",  # what is printed before a kill is kept
+        "PYTHONHASHSEED": "0",
+    }
+
+
+def _tail(ended: Exit) -> str:
+    return score.clean(ended.stderr or ended.stdout)[-TAIL_CHARS:].strip() or "it said nothing"
