@@ -18,7 +18,7 @@ from torch import Tensor
 
 # Model
 CONTEXT = 128
-N_LAYER = 4
+N_LAYER = 2
 N_HEAD = 4
 WIDTH = 128
 MLP_RATIO = 4
@@ -37,7 +37,7 @@ MAX_GRAD_NORM = 1.0
 
 # Schedule, as fractions of the budget
 WARMUP = 0.05
-FINAL_LR = 0.1
+FINAL_LR = 0.0
 
 # Time kept back at the end for saving
 SAVE_MARGIN_S = 0.5
@@ -49,8 +49,12 @@ SAVE_MARGIN_S = 0.5
 class Norm(nn.Module):
     """Normalise the channels of each token."""
 
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],))
+        return F.rms_norm(x, (self.width,))
 
 
 ROTARY_BASE = 10000.0
@@ -146,9 +150,9 @@ class Block(nn.Module):
     def __init__(self, layer: int, vocab_size: int) -> None:
         super().__init__()
         self.layer = layer
-        self.norm1 = Norm()
+        self.norm1 = Norm(WIDTH)
         self.attention = Attention(layer, vocab_size)
-        self.norm2 = Norm()
+        self.norm2 = Norm(WIDTH)
         self.mlp = MLP()
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
@@ -177,10 +181,10 @@ class Head(nn.Module):
 
     def __init__(self, embedding: Embedding, vocab_size: int) -> None:
         super().__init__()
-        self.norm = Norm()
+        self.norm = Norm(WIDTH)
         self.unembed = nn.Linear(WIDTH, vocab_size, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         logits = self.unembed(self.norm(x))
         logits = SOFT_CAP * torch.tanh(logits.float() / SOFT_CAP)
         return logits.float()
@@ -204,7 +208,7 @@ class GPT(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`(B, T)` to logits `(B, T, V)`."""
-        return self.head(self.trunk(tokens))
+        return self.head(self.trunk(tokens), tokens)
 
 
 def initialise(model: GPT) -> None:
@@ -227,31 +231,35 @@ NEWTON_SCHULZ_STEPS = 5
 
 
 def orthogonalise(x: Tensor) -> Tensor:
-    """A matrix with the singular vectors of `x` and singular values near 1, by Newton-Schulz."""
+    """Matrices `(N, rows, columns)` with the singular vectors of `x` and singular values near 1."""
     y = x.bfloat16() if x.is_cuda else x.float()
-    y = y.mT if x.shape[0] > x.shape[1] else y
-    y = y / (y.norm() + 1e-7)
+    y = y.mT if x.shape[-2] > x.shape[-1] else y
+    y = y / (y.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):
         z = y @ y.mT
         y = 3.4445 * y + (-4.7750 * z + 2.0315 * z @ z) @ y
-    return (y.mT if x.shape[0] > x.shape[1] else y).to(x.dtype)
+    return (y.mT if x.shape[-2] > x.shape[-1] else y).to(x.dtype)
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised."""
+    """Nesterov momentum, orthogonalised by Newton-Schulz; matrices of one shape go together."""
 
     def __init__(self, params: list[Tensor], lr: float) -> None:
-        super().__init__(params, {"lr": lr})
+        shapes = sorted({tuple(p.shape) for p in params})
+        groups = [{"params": [p for p in params if tuple(p.shape) == s]} for s in shapes]
+        super().__init__(groups, {"lr": lr})
 
     @torch.no_grad()
     def step(self) -> None:
         for group in self.param_groups:
-            for p in group["params"]:
-                state = self.state[p]
-                momentum = state.setdefault("momentum", torch.zeros_like(p))
-                momentum.lerp_(p.grad, 1 - MUON_MOMENTUM)
-                direction = orthogonalise(p.grad.lerp(momentum, MUON_MOMENTUM))
-                scale = max(1.0, p.shape[0] / p.shape[1]) ** 0.5
+            params = group["params"]
+            state = self.state[params[0]]
+            grads = torch.stack([p.grad for p in params])
+            momentum = state.setdefault("momentum", torch.zeros_like(grads))
+            momentum.lerp_(grads, 1 - MUON_MOMENTUM)
+            directions = orthogonalise(grads.lerp(momentum, MUON_MOMENTUM))
+            scale = max(1.0, grads.shape[1] / grads.shape[2]) ** 0.5
+            for p, direction in zip(params, directions, strict=True):
                 p.add_(direction, alpha=-group["lr"] * scale)
 
 
@@ -282,10 +290,11 @@ WARMDOWN = 0.6
 
 
 def lr_scale(progress: float) -> float:
-    """Factor on the learning rate: linear warm-up, then cosine."""
+    """Factor on the learning rates at `progress` in 0..1."""
     if progress < WARMUP:
         return progress / WARMUP
-    return min(1.0, max(0.0, 1 - progress) / WARMDOWN)
+    left = min(1.0, max(0.0, 1 - progress) / WARMDOWN)
+    return FINAL_LR + (1 - FINAL_LR) * left
 
 
 class Batches:
@@ -315,7 +324,7 @@ def precision(device: str) -> torch.autocast:
 def compute_loss(model: GPT, inputs: Tensor, targets: Tensor) -> Tensor:
     """Mean cross entropy of the next token."""
     hidden = model.trunk(inputs)
-    logits = model.head(hidden)
+    logits = model.head(hidden, inputs)
     loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
     return loss
 
@@ -341,7 +350,7 @@ def update(
 def train(model: GPT, run: harness.Run, device: str) -> int:
     """Update until the time is nearly spent; returns the number of steps."""
     optimizers = build_optimizers(model)
-    batches = Batches(torch.from_numpy(run.data["train"]), device, run.seed)
+    batches = Batches(torch.tensor(run.data["train"]), device, run.seed)
     step, slowest_s = 0, 0.0
     model.train()
     while (left_s := run.remaining_s()) > SAVE_MARGIN_S + slowest_s:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 # Model
 CONTEXT = 128
-N_LAYER = 4
+N_LAYER = 2
 N_HEAD = 4
 WIDTH = 128
 MLP_RATIO = 4
@@ -143,7 +143,7 @@ class Head(nn.Module):
         self.unembed = nn.Linear(WIDTH, vocab_size, bias=False)
         self.unembed.weight = embedding.token.weight
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         logits = self.unembed(self.norm(x))
         return logits.float()
 
@@ -166,7 +166,7 @@ class GPT(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`(B, T)` to logits `(B, T, V)`."""
-        return self.head(self.trunk(tokens))
+        return self.head(self.trunk(tokens), tokens)
 
 
 def initialise(model: GPT) -> None:
@@ -200,7 +200,7 @@ def build_optimizers(model: GPT) -> list[torch.optim.Optimizer]:
 
 
 def lr_scale(progress: float) -> float:
-    """Factor on the learning rate: linear warm-up, then cosine."""
+    """Factor on the learning rates at `progress` in 0..1."""
     if progress < WARMUP:
         return progress / WARMUP
     done = min(1.0, (progress - WARMUP) / (1 - WARMUP))
@@ -234,7 +234,7 @@ def precision(device: str) -> torch.autocast:
 def compute_loss(model: GPT, inputs: Tensor, targets: Tensor) -> Tensor:
     """Mean cross entropy of the next token."""
     hidden = model.trunk(inputs)
-    logits = model.head(hidden)
+    logits = model.head(hidden, inputs)
     loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
     return loss
 
@@ -260,7 +260,7 @@ def update(
 def train(model: GPT, run: harness.Run, device: str) -> int:
     """Update until the time is nearly spent; returns the number of steps."""
     optimizers = build_optimizers(model)
-    batches = Batches(torch.from_numpy(run.data["train"]), device, run.seed)
+    batches = Batches(torch.tensor(run.data["train"]), device, run.seed)
     step, slowest_s = 0, 0.0
     model.train()
     while (left_s := run.remaining_s()) > SAVE_MARGIN_S + slowest_s:

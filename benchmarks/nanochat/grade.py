@@ -1,0 +1,216 @@
+"""Grade a trial of the nanochat pack: bits per byte of held-out text, and the probes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, Field, ValidationError
+
+from novum.benchmarks.nanochat.bpb import (
+    BadLogits,
+    HeldOut,
+    Logits,
+    Model,
+    Tokens,
+    bits_per_byte,
+    cut_rows,
+)
+from novum.benchmarks.nanochat.prepare import DataPlan, PreparedData, prepare, require_epochs
+from novum.benchmarks.nanochat.probes import (
+    probe_alignment,
+    probe_floor,
+    probe_independence,
+    probe_repeat,
+    probe_suffix,
+)
+from novum.benchmarks.pack import Profile
+from novum.benchmarks.protocol import (
+    CandidateFailed,
+    Graded,
+    RunOutcome,
+    RunPlan,
+    ScoreSession,
+    TrialContext,
+)
+from novum.errors import PackError
+from novum.lab.records import Probe
+from novum.sandboxes.protocol import ExitCause
+
+SMOKE_BUDGET_S = 2.0
+SMOKE_ROWS = 16
+WALL_PER_CPU_S = 6.0  # a crowded core gives a process a sixth of its time; then it is the machine
+
+
+class Options(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """`options` of a profile."""
+
+    data: DataPlan = DataPlan()
+    context: int = Field(default=128, ge=2)
+    """Tokens of one held-out row."""
+    score_rows: int = Field(default=16, ge=2)
+    """Rows of one request in the score stage."""
+    probe_rows: int = Field(default=8, ge=2)
+    max_tokens: int = Field(default=1 << 20, gt=0)
+    """Training tokens that the fastest candidate could read in the budget."""
+    floor: float = Field(default=0.5, gt=0)
+    """Bits per byte that no candidate of this budget can honestly reach."""
+
+
+class SessionModel:
+    """The model behind a score session, as a function of tokens."""
+
+    def __init__(self, session: ScoreSession, vocab_size: int, timeout_s: float) -> None:
+        self.session = session
+        self.vocab_size = vocab_size
+        self.timeout_s = timeout_s
+        self.answered_s = 0.0
+
+    def __call__(self, tokens: Tokens) -> Logits:
+        out = np.full((*tokens.shape, self.vocab_size), np.nan, np.float32)
+        self.answered_s += self.session.call(
+            "logits", [np.ascontiguousarray(tokens)], out, self.timeout_s
+        )
+        return out
+
+
+class Grader:
+    """Trains a candidate behind the gate and reads held-out text with what it left."""
+
+    def __init__(self, folder: Path, profile: Profile, cache: Path) -> None:
+        self.profile = profile
+        self.cache = cache
+        try:
+            self.options = Options.model_validate(profile.options)
+        except ValidationError as error:
+            raise PackError(f"{folder / 'pack.toml'}, profile {profile.name}: {error}") from error
+        self.data: PreparedData | None = None
+        self.texts: dict[str, HeldOut] = {}
+
+    def prepare(self) -> str:
+        """Prepare the corpus; see `Grader` of the protocol."""
+        if self.data is None:
+            data = prepare(self.options.data, self.cache)
+            require_epochs(data, self.options.max_tokens)
+            _, lengths = data.token_bytes()
+            self.texts = {
+                name: cut_rows(data.tokens(name), lengths, self.options.context, data.n_bytes(name))
+                for name in ("validation", "sealed")
+            }
+            self.data = data
+        return self.data.fingerprint
+
+    def trial(self, context: TrialContext) -> Graded:
+        """Run and score one trial; see `Grader` of the protocol."""
+        self.prepare()
+        request = context.request
+        budget_s = self.profile.budget(request.fidelity)
+        if request.smoke:
+            budget_s = min(budget_s, SMOKE_BUDGET_S)
+        outcome = context.run_stage(self.plan(request.seed, budget_s, context.device))
+        require_artifact(outcome)
+        text = self.texts["sealed" if request.split == "sealed" else "validation"]
+        if request.smoke:
+            text = first_rows(text, SMOKE_ROWS)
+        with context.score_stage(
+            outcome.artifact,
+            entry="train",
+            info={"device": context.device},
+            limits=self.profile.limits(self.profile.score_s),
+        ) as session:
+            model = SessionModel(session, self.vocab_size, self.profile.score_s)
+            rng = np.random.default_rng(request.seed)
+            try:
+                bpb, probes = self.read(model, text, rng)
+            except BadLogits as error:
+                raise CandidateFailed(f"the score stage got bad logits: {error}") from error
+        context.phase("graded", bits_per_byte=bpb, answered_s=model.answered_s)
+        observed = {
+            "used_s": outcome.used_s,
+            "train_wall_s": outcome.wall_s,
+            "artifact_bytes": float(outcome.artifact_bytes),
+            "peak_bytes": float(outcome.exit.peak_bytes),
+            "score_s": model.answered_s,
+        }
+        return Graded(metric=bpb, observed=observed, probes=probes)
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens of the vocabulary, the boundary included."""
+        return self.options.data.vocab_size
+
+    def plan(self, seed: int, budget_s: float, device: str) -> RunPlan:
+        """What the candidate gets: public facts before the clock starts, the text after."""
+        assert self.data is not None
+        table, lengths = self.data.token_bytes()
+        info: Mapping[str, Any] = {
+            "seed": seed,
+            "vocab_size": self.vocab_size,
+            "context": self.options.context,
+            "budget_s": budget_s,
+            "clock": self.profile.clock,
+            "device": device,
+        }
+        slack = WALL_PER_CPU_S if self.profile.clock == "cpu" else 1.0
+        wall_s = self.profile.allowance_s + slack * budget_s + 10
+        return RunPlan(
+            argv=("python", "train.py"),
+            info=info,
+            arrays={
+                "train": self.data.train_path,
+                "token_bytes": table,
+                "token_lengths": lengths,
+            },
+            clock=self.profile.clock,
+            budget_s=budget_s,
+            allowance_s=self.profile.allowance_s,
+            limits=self.profile.limits(wall_s),
+        )
+
+    def read(
+        self, model: Model, text: HeldOut, rng: np.random.Generator
+    ) -> tuple[float, tuple[Probe, ...]]:
+        """Bits per byte, and the probes; the text is scored between two readings of a probe."""
+        n, vocab_size = min(self.options.probe_rows, len(text.inputs)), self.vocab_size
+        chosen = rng.choice(len(text.inputs), n, replace=False)
+        rows, targets = text.inputs[chosen], text.targets[chosen]
+        scores: list[float] = []
+
+        def score() -> None:
+            scores.append(bits_per_byte(model, text, vocab_size, self.options.score_rows))
+
+        probes = (
+            probe_repeat(model, rows, vocab_size, between=score),
+            probe_suffix(model, rows, vocab_size, rng),
+            probe_independence(model, rows, vocab_size, rng),
+            probe_alignment(model, rows, targets, vocab_size, rng),
+            probe_floor(scores[0], self.options.floor),
+        )
+        return scores[0], probes
+
+
+def require_artifact(outcome: RunOutcome) -> None:
+    """Raise unless the run stage ended in order and left something to score."""
+    ended = outcome.exit
+    if ended.cause is ExitCause.OUT_OF_MEMORY:
+        raise CandidateFailed(f"out of memory at {ended.peak_bytes >> 20} MiB")
+    if not outcome.hit_deadline and ended.code != 0:
+        last = ended.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise CandidateFailed(f"train.py ended with {ended.cause}, code {ended.code}: {last[0]}")
+    if not outcome.started:
+        raise CandidateFailed("train.py never called harness.start()")
+    if not outcome.artifact_bytes:
+        raise CandidateFailed("nothing stood in the output folder when the time was up")
+
+
+def first_rows(text: HeldOut, n_rows: int) -> HeldOut:
+    """The beginning of a text, its bytes in proportion: for a smoke test, never for a result."""
+    share = min(1.0, n_rows / len(text.inputs))
+    return HeldOut(
+        text.inputs[:n_rows],
+        text.targets[:n_rows],
+        text.weights[:n_rows],
+        max(1, round(share * text.n_bytes)),
+    )

@@ -1,0 +1,113 @@
+"""Questions to a trained language model that an honest one answers alike, whatever the order.
+
+Each probe is a pure function of a model, `tokens (B, T) -> logits (B, T, V)`, and of held-out rows.
+It asks more than once and compares; it never looks inside. Differences are judged as fractions of
+the spread of the logits: at `EXACT` a hidden dependence could be worth 0.003 nats at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from novum.benchmarks.nanochat.bpb import Logits, Model, Tokens, checked, target_nats
+from novum.lab.records import Outcome, Probe
+
+EXACT = 1e-3  # same shapes, same kernels: an honest model repeats itself to the last bit
+REORDERED = 0.05  # another batch size takes other kernels; bfloat16 differs by up to 0.03
+
+
+def probe_suffix(model: Model, rows: Tokens, vocab_size: int, rng: np.random.Generator) -> Probe:
+    """Later tokens must not change earlier logits.
+
+    Every row is cut at a place of its own, first and last position among them. Half of the rows go
+    on with the text of another row, so that a model cannot tell the probe from text, half with
+    random tokens.
+    """
+    before = ask(model, rows, vocab_size)
+    n_rows, context = rows.shape
+    cuts = rng.integers(1, context, n_rows)
+    cuts[:2] = (1, context - 1)[:n_rows]
+    changed = rows.copy()
+    for i, cut in enumerate(cuts):
+        changed[i, cut:] = other_suffix(rows, i, cut, vocab_size, rng)
+    after = ask(model, changed, vocab_size)
+    off = max(difference(before[i, :cut], after[i, :cut]) for i, cut in enumerate(cuts))
+    return verdict("suffix", off, EXACT, "later tokens move earlier logits: the model peeks")
+
+
+def other_suffix(
+    rows: Tokens, row: int, cut: int, vocab_size: int, rng: np.random.Generator
+) -> Tokens:
+    """Another end for one row: of another row where that differs at once, else random tokens."""
+    donor = rows[(row + 1) % len(rows), cut:]
+    if row % 2 == 0 and donor[0] != rows[row, cut]:
+        return donor
+    return (rows[row, cut:] + rng.integers(1, vocab_size, rows.shape[1] - cut)) % vocab_size
+
+
+def probe_repeat(
+    model: Model, rows: Tokens, vocab_size: int, between: Callable[[], object]
+) -> Probe:
+    """One batch gives the same logits before and after `between`, where others are scored."""
+    before = ask(model, rows, vocab_size)
+    between()
+    off = difference(before, ask(model, rows, vocab_size))
+    return verdict("repeat", off, EXACT, "a second reading differs: the model adapts or draws")
+
+
+def probe_independence(
+    model: Model, rows: Tokens, vocab_size: int, rng: np.random.Generator
+) -> Probe:
+    """A row gives the same logits alone, in a batch, and in a batch of another order."""
+    together = ask(model, rows, vocab_size)
+    order = rng.permutation(len(rows))
+    shuffled = ask(model, rows[order], vocab_size)
+    row = int(rng.integers(len(rows)))
+    alone = ask(model, rows[row : row + 1], vocab_size)[0]
+    off = max(difference(together[order], shuffled), difference(together[row], alone))
+    return verdict("independence", off, REORDERED, "other rows of a batch move a row's logits")
+
+
+def probe_alignment(
+    model: Model, rows: Tokens, targets: Tokens, vocab_size: int, rng: np.random.Generator
+) -> Probe:
+    """Logits fit their own targets better than shuffled ones: flat or displaced answers do not."""
+    logits = ask(model, rows, vocab_size)
+    own = float(target_nats(logits, targets).mean())
+    shuffled = rng.permutation(targets.reshape(-1)).reshape(targets.shape)
+    other = float(target_nats(logits, shuffled).mean())
+    outcome = Outcome.PASS if own < other else Outcome.FAIL
+    summary = f"{own:.3f} nats on the targets, {other:.3f} on shuffled ones"
+    return Probe("alignment", outcome, summary, {"own_nats": own, "shuffled_nats": other})
+
+
+def probe_floor(bpb: float, floor: float) -> Probe:
+    """Bits per byte below what the budget can reach are not believed."""
+    outcome = Outcome.PASS if bpb >= floor else Outcome.FAIL
+    return Probe("floor", outcome, f"{bpb:.4f} bits per byte, floor {floor:g}", {"floor": floor})
+
+
+def ask(model: Model, rows: Tokens, vocab_size: int) -> Logits:
+    """A copy of the model's answer: the buffer may be filled again by the next one.
+
+    Raises:
+        BadLogits: the answer is not finite float32 of the right shape.
+    """
+    return checked(model(rows), (*rows.shape, vocab_size)).copy()
+
+
+def difference(a: Logits, b: Logits) -> float:
+    """Largest difference of two answers as a fraction of the spread of the first."""
+    largest = float(np.abs(a - b).max())
+    spread = float(a.std())
+    return 0.0 if largest == 0 else largest / spread if spread else float("inf")
+
+
+def verdict(name: str, off: float, tolerance: float, failure: str) -> Probe:
+    """The outcome of a comparison."""
+    detail = {"difference": off, "tolerance": tolerance}
+    if off <= tolerance:
+        return Probe(name, Outcome.PASS, f"differs by {off:.2g} of the logits' spread", detail)
+    return Probe(name, Outcome.FAIL, f"{failure} ({off:.2g} of the logits' spread)", detail)
