@@ -11,6 +11,7 @@ import ast
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -186,6 +187,7 @@ def number(value: int | float) -> str:
     return repr(value) if isinstance(value, int) else repr(float(f"{value:.6g}"))
 
 
+@lru_cache(maxsize=16)
 def numbers_of(source: bytes) -> dict[str, tuple[int | float, ast.expr]]:
     """Value and node of each top-level `NAME = number` that is assigned once."""
     try:
@@ -252,10 +254,10 @@ def text_of(files: Mapping[str, bytes], name: str) -> str:
 
 
 def require_parses(technique: str, files: Mapping[str, bytes]) -> None:
-    """Raise unless every Python file among these compiles."""
+    """Raise unless every Python file among these parses."""
     for name, content in files.items():
         if name.endswith(".py"):
             try:
-                compile(content, name, "exec", dont_inherit=True)
+                ast.parse(content, name)
             except (SyntaxError, ValueError) as error:
                 raise DoesNotApply(f"{technique}: {name} would not be Python: {error}") from error

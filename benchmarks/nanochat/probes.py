@@ -27,8 +27,7 @@ def probe_suffix(model: Model, rows: Tokens, vocab_size: int, rng: np.random.Gen
     """
     before = ask(model, rows, vocab_size)
     n_rows, context = rows.shape
-    cuts = rng.integers(1, context, n_rows)
-    cuts[:2] = (1, context - 1)[:n_rows]
+    cuts = [1, context - 1, *rng.integers(1, context, size=n_rows).tolist()][:n_rows]
     changed = rows.copy()
     for i, cut in enumerate(cuts):
         changed[i, cut:] = other_suffix(rows, i, cut, vocab_size, rng)
@@ -41,10 +40,12 @@ def other_suffix(
     rows: Tokens, row: int, cut: int, vocab_size: int, rng: np.random.Generator
 ) -> Tokens:
     """Another end for one row: of another row where that differs at once, else random tokens."""
-    donor = rows[(row + 1) % len(rows), cut:]
+    donor: Tokens = rows[(row + 1) % len(rows), cut:]
     if row % 2 == 0 and donor[0] != rows[row, cut]:
         return donor
-    return (rows[row, cut:] + rng.integers(1, vocab_size, rows.shape[1] - cut)) % vocab_size
+    steps = rng.integers(1, vocab_size, rows.shape[1] - cut)
+    random: Tokens = (rows[row, cut:] + steps) % vocab_size
+    return random
 
 
 def probe_repeat(

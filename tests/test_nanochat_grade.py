@@ -1,0 +1,195 @@
+"""The grader: what it asks of the harness, what it makes of the answers, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from novum.benchmarks import nanochat
+from novum.benchmarks.nanochat.bpb import Logits, Model, Tokens
+from novum.benchmarks.nanochat.grade import Grader
+from novum.benchmarks.pack import Profile, load_pack
+from novum.benchmarks.protocol import (
+    Array,
+    CandidateFailed,
+    Graded,
+    RunOutcome,
+    RunPlan,
+    ScoreSession,
+    TrialRequest,
+)
+from novum.errors import PackError
+from novum.lab.records import Outcome
+from novum.sandboxes.protocol import Exit, ExitCause, Limits
+
+V = 300
+ENDED = Exit(ExitCause.EXITED, 0, 5.0, 5.0, 1 << 20, "", "", False, 0)
+
+
+def flat(tokens: Tokens) -> Logits:
+    """Logits of a model that knows that boundaries are rare, and no more."""
+    logits = np.zeros((*tokens.shape, V), np.float32)
+    logits[..., 0] = -5
+    logits += 0.1 * np.random.default_rng(0).normal(size=(V, V)).astype(np.float32)[tokens]
+    return logits
+
+
+class ModelSession:
+    """A score session that a function answers."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def call(self, name: str, arrays: Sequence[Array], out: Array, timeout_s: float) -> float:
+        assert np.isnan(out).all(), "an answer that is not written must not look like one"
+        out[:] = self.model(arrays[0])
+        return 0.01
+
+    def exit(self) -> Exit | None:
+        return None
+
+
+class Context:
+    """A trial whose run stage left `outcome` and whose score stage is `model`."""
+
+    device = "cpu"
+
+    def __init__(self, request: TrialRequest, model: Model, scratch: Path, **changes: Any) -> None:
+        self.request = request
+        self.model = model
+        self.scratch = scratch
+        self.plans: list[RunPlan] = []
+        self.outcome = replace(
+            RunOutcome(ENDED, True, 4.9, 5.0, False, scratch, "d", 123, {}, ()), **changes
+        )
+
+    def run_stage(self, plan: RunPlan) -> RunOutcome:
+        self.plans.append(plan)
+        return self.outcome
+
+    @contextmanager
+    def score_stage(
+        self, artifact: Path, *, entry: str, info: Mapping[str, Any], limits: Limits
+    ) -> Iterator[ScoreSession]:
+        yield ModelSession(self.model)
+
+    def phase(self, name: str, **detail: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def grader(tmp_path_factory: pytest.TempPathFactory) -> Grader:
+    """A grader over a small corpus."""
+    texts = tmp_path_factory.mktemp("texts")
+    rng = np.random.default_rng(1)
+    for i in range(300):
+        (texts / f"{i}.txt").write_text(" ".join(f"w{n}" for n in rng.integers(0, 400, 120)))
+    options = {
+        "context": 16,
+        "max_tokens": 10_000,
+        "data": {"corpus": f"text:{texts}", "vocab_size": V, "held_out_fraction": 0.1}
+        | {"held_out_bytes": 4000, "max_document_bytes": 400},
+    }
+    profile = Profile(name="cpu", budget_s=5, clock="cpu", options=options)
+    return Grader(Path(nanochat.__file__).parent, profile, tmp_path_factory.mktemp("cache"))
+
+
+def grade(grader: Grader, model: Model, scratch: Path, **request: Any) -> Graded:
+    """One trial of a candidate that left this model."""
+    return grader.trial(Context(TrialRequest({}, "tree", 7, **request), model, scratch))
+
+
+def test_the_shipped_pack_is_valid_and_its_options_are_understood(tmp_path: Path) -> None:
+    pack = load_pack(Path(nanochat.__file__).parent)
+    for name in pack.manifest.profiles:
+        assert isinstance(pack.module("grade"), object)
+        assert Grader(pack.folder, pack.profile(name), tmp_path).vocab_size > 256
+    assert set(pack.starts) == {"vanilla", "modern"} and "load(folder, device)" in pack.task
+
+
+def test_an_honest_model_gets_its_bits_per_byte_and_passes(grader: Grader, tmp_path: Path) -> None:
+    graded = grade(grader, flat, tmp_path)
+    assert 3 < graded.metric < 9
+    assert {p.name for p in graded.probes} == {
+        "repeat", "suffix", "independence", "alignment", "floor"
+    }  # fmt: skip
+    failed = [p for p in graded.probes if p.outcome is not Outcome.PASS and p.name != "alignment"]
+    assert not failed
+    assert graded.observed["artifact_bytes"] == 123 and not graded.self_reported
+
+
+def test_search_and_claims_read_different_text(grader: Grader, tmp_path: Path) -> None:
+    search, sealed = (grade(grader, flat, tmp_path, split=s).metric for s in ("search", "sealed"))
+    assert search != sealed and grade(grader, flat, tmp_path).metric == search
+
+
+def test_a_peeking_model_scores_well_and_fails_its_probe(grader: Grader, tmp_path: Path) -> None:
+    def peek(tokens: Tokens) -> Logits:
+        logits = flat(tokens)
+        np.put_along_axis(logits[:, :-1], tokens[:, 1:, None], 9.0, axis=2)
+        return logits
+
+    graded = grade(grader, peek, tmp_path)
+    assert graded.metric < grade(grader, flat, tmp_path).metric / 2
+    assert {p.name: p.outcome for p in graded.probes}["suffix"] is Outcome.FAIL
+
+
+def test_the_candidate_gets_public_facts_before_the_clock_and_no_held_out_text(
+    grader: Grader, tmp_path: Path
+) -> None:
+    context = Context(TrialRequest({}, "tree", 7), flat, tmp_path)
+    grader.trial(context)
+    (plan,) = context.plans
+    assert dict(plan.info) == {
+        "seed": 7, "vocab_size": V, "context": 16, "budget_s": 5, "clock": "cpu", "device": "cpu"
+    }  # fmt: skip
+    assert set(plan.arrays) == {"train", "token_bytes", "token_lengths"}
+    assert plan.limits.wall_s > plan.allowance_s + plan.budget_s
+
+
+def test_a_smoke_trial_is_short(grader: Grader, tmp_path: Path) -> None:
+    context = Context(TrialRequest({}, "tree", 7, smoke=True), flat, tmp_path)
+    grader.trial(context)
+    assert context.plans[0].budget_s == 2.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"started": False}, "never called"),
+        ({"artifact_bytes": 0}, "nothing stood"),
+        ({"exit": replace(ENDED, code=1, stderr="Traceback\nKeyError: 'x'")}, "KeyError: 'x'"),
+        ({"exit": replace(ENDED, cause=ExitCause.OUT_OF_MEMORY)}, "out of memory"),
+    ],
+)
+def test_a_run_that_went_wrong_is_the_candidates_fault_with_the_reason(
+    grader: Grader, tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    context = Context(TrialRequest({}, "tree", 7), flat, tmp_path, **changes)
+    with pytest.raises(CandidateFailed, match=reason):
+        grader.trial(context)
+
+
+def test_a_run_that_the_deadline_killed_is_scored_by_what_it_had_saved(
+    grader: Grader, tmp_path: Path
+) -> None:
+    killed = replace(ENDED, cause=ExitCause.KILLED, code=-9)
+    context = Context(TrialRequest({}, "tree", 7), flat, tmp_path, exit=killed, hit_deadline=True)
+    assert grader.trial(context).metric > 0
+
+
+def test_logits_that_are_not_finite_fail_the_trial(grader: Grader, tmp_path: Path) -> None:
+    with pytest.raises(CandidateFailed, match="NaN or infinite"):
+        grade(grader, lambda tokens: flat(tokens) * np.float32(np.nan), tmp_path)
+
+
+def test_an_unknown_option_is_an_error_of_the_pack(tmp_path: Path) -> None:
+    profile = Profile(name="cpu", budget_s=5, options={"contxt": 16})
+    with pytest.raises(PackError, match="contxt"):
+        Grader(tmp_path, profile, tmp_path)

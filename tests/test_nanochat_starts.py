@@ -1,0 +1,199 @@
+"""The starts and every technique of the playbook, run for a few steps on tiny settings."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from novum.benchmarks import nanochat
+from novum.benchmarks.moves import Files, apply_move, constants, load_playbook, set_constant
+from novum.benchmarks.nanochat.bpb import Logits, Tokens, bits_per_byte, cut_rows
+from novum.benchmarks.nanochat.probes import probe_independence, probe_repeat, probe_suffix
+from novum.errors import DoesNotApply
+from novum.lab.records import Kind, Outcome
+
+FOLDER = Path(nanochat.__file__).parent
+PLAYBOOK = load_playbook(FOLDER / "playbook")
+STARTS = ("vanilla", "modern")
+VOCAB_SIZE = 64
+TINY = {"CONTEXT": 16, "WIDTH": 32, "BATCH_SIZE": 4, "BIGRAM_ROWS": 64, "NGRAM_ROWS": 64}
+
+torch = pytest.importorskip("torch", reason="pip install 'novum[train]' runs this")
+
+
+@dataclass
+class FakeRun:
+    """A run whose clock ticks once for each look at it."""
+
+    data: dict[str, Any]
+    output: Path
+    seed: int = 1
+    budget_s: float = 8.5
+    ticks: int = 0
+
+    def remaining_s(self) -> float:
+        self.ticks += 1
+        return self.budget_s - self.ticks
+
+
+def start_files(start: str) -> Files:
+    """A start, tiny enough for a test."""
+    text = (FOLDER / "start" / start / "train.py").read_text()
+    for name, value in TINY.items():
+        text = set_constant(text, name, value) if f"\n{name} = " in text else text
+    return {"train.py": text.encode()}
+
+
+def shrink(files: Files) -> str:
+    """The text of a candidate with the tables that a technique brought made tiny as well."""
+    text = files["train.py"].decode()
+    for name in ("BIGRAM_ROWS", "NGRAM_ROWS"):
+        text = set_constant(text, name, TINY[name]) if f"\n{name} = " in text else text
+    return text
+
+
+@pytest.fixture(autouse=True)
+def fake_harness(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Stands where candidates import their client of the harness."""
+    module = ModuleType("harness")
+    monkeypatch.setitem(sys.modules, "harness", module)
+    return module
+
+
+@pytest.fixture
+def train(
+    tmp_path: Path, fake_harness: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Files], Any]:
+    """Runs a candidate's `main()` for about three steps and loads what it saved."""
+    rng = np.random.default_rng(3)
+    lengths = rng.integers(1, 5, VOCAB_SIZE)
+    lengths[0] = 0
+    data = {
+        "train": rng.integers(0, VOCAB_SIZE, 4000).astype(np.uint16),
+        "token_bytes": rng.integers(0, 256, (VOCAB_SIZE, 4)).astype(np.uint8),
+        "token_lengths": lengths,
+    }
+    run = FakeRun(data, tmp_path)
+    facts = {"vocab_size": VOCAB_SIZE, "context": 16, "seed": 1, "device": "cpu"}
+    monkeypatch.setattr(fake_harness, "info", lambda: facts, raising=False)
+    monkeypatch.setattr(fake_harness, "start", lambda: run, raising=False)
+    torch.set_num_threads(1)
+
+    def run_candidate(files: Files) -> Any:
+        module = ModuleType("train")
+        exec(compile(shrink(files), "train.py", "exec"), vars(module))
+        module.main()
+        assert run.ticks >= 7, "it stopped before three steps"
+        assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+        logits = module.load(tmp_path, "cpu")
+        return lambda tokens: logits(torch.from_numpy(tokens)).numpy()
+
+    return run_candidate
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_a_start_trains_saves_and_gives_a_causal_model(
+    start: str, train: Callable[[Files], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = train(start_files(start))
+    assert "parameters" in capsys.readouterr().out
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, VOCAB_SIZE, (4, 16))
+    assert model(rows).shape == (4, 16, VOCAB_SIZE) and model(rows).dtype == np.float32
+    for probe in (
+        probe_suffix(model, rows, VOCAB_SIZE, rng),
+        probe_repeat(model, rows, VOCAB_SIZE, lambda: model(rows[::-1].copy())),
+        probe_independence(model, rows, VOCAB_SIZE, rng),
+    ):
+        assert probe.outcome is Outcome.PASS, probe
+
+
+@pytest.mark.parametrize("name", PLAYBOOK)
+def test_a_technique_applies_to_a_start_runs_and_stays_causal(
+    name: str, train: Callable[[Files], Any]
+) -> None:
+    files = start_files("vanilla")
+    try:
+        files = apply_move(PLAYBOOK[name], files)
+    except DoesNotApply:
+        files = apply_move(PLAYBOOK[name], start_files("modern"))
+    model = train(files)
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, VOCAB_SIZE, (4, 16))
+    assert np.isfinite(model(rows)).all()
+    assert probe_suffix(model, rows, VOCAB_SIZE, rng).outcome is Outcome.PASS
+    with pytest.raises(DoesNotApply):
+        for _ in range(30):  # a factor may go on until it meets its bound, an edit not even once
+            files = apply_move(PLAYBOOK[name], files)
+            assert not PLAYBOOK[name].edits
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_any_two_techniques_apply_after_one_another_or_refuse_cleanly(start: str) -> None:
+    files = start_files(start)
+    first = {name: result for name in PLAYBOOK if (result := applied(name, files)) is not None}
+    pairs = {(a, b): applied(b, first[a]) for a in first for b in first if a != b}
+    refused = {pair for pair, result in pairs.items() if result is None}
+    assert not refused, "techniques that fit the start should fit one another's results"
+
+
+def test_all_techniques_that_fit_vanilla_stack_and_the_stack_runs(
+    train: Callable[[Files], Any],
+) -> None:
+    files = start_files("vanilla")
+    stacked = []
+    for name in ("muon", *PLAYBOOK):
+        if (result := applied(name, files)) is not None:
+            files = result
+            stacked.append(name)
+    assert len(stacked) == len(PLAYBOOK), set(PLAYBOOK) - set(stacked)
+    rows = np.random.default_rng(0).integers(0, VOCAB_SIZE, (4, 16))
+    model = train(files)
+    assert probe_suffix(model, rows, VOCAB_SIZE, np.random.default_rng(0)).outcome is Outcome.PASS
+
+
+def test_the_cheat_that_peeks_looks_brilliant_and_fails_the_suffix_probe(tmp_path: Path) -> None:
+    cheat = ModuleType("train")
+    exec(compile((FOLDER / "cheats" / "peek.py").read_text(), "peek.py", "exec"), vars(cheat))
+    (tmp_path / "model.json").write_text(f'{{"vocab_size": {VOCAB_SIZE}}}')
+    logits = cheat.load(tmp_path, "cpu")
+
+    def model(tokens: Tokens) -> Logits:
+        return np.asarray(logits(torch.from_numpy(tokens)))
+
+    rng = np.random.default_rng(0)
+    lengths = np.array([0] + [3] * (VOCAB_SIZE - 1))
+    stream = rng.integers(1, VOCAB_SIZE, 500).astype(np.uint16)
+    text = cut_rows(stream, lengths, 16, 1500)
+    assert bits_per_byte(model, text, VOCAB_SIZE, 8) < math.log2(VOCAB_SIZE) / 3 / 3
+    assert probe_suffix(model, text.inputs[:4], VOCAB_SIZE, rng).outcome is Outcome.FAIL
+
+
+def test_the_playbook_is_broad_and_says_where_each_technique_comes_from() -> None:
+    assert len(PLAYBOOK) >= 24
+    kinds = {t.kind for t in PLAYBOOK.values()}
+    assert kinds == set(Kind) - {Kind.COMBINATION, Kind.ABLATION}
+    assert all(len(t.knowledge) > 80 and t.hypothesis and t.source for t in PLAYBOOK.values())
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_every_constant_of_a_start_is_used(start: str) -> None:
+    files = start_files(start)
+    text = files["train.py"].decode()
+    assert [c.name for c in constants(files) if text.count(c.name) < 2] == []
+
+
+def applied(name: str, files: Files) -> Files | None:
+    """The files with a technique, `None` when it refuses; anything else is a bug."""
+    try:
+        return apply_move(PLAYBOOK[name], files)
+    except DoesNotApply:
+        return None
