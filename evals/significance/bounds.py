@@ -6,6 +6,7 @@ lax; beyond the table alpha is divided by the number of looks (Bonferroni).
 """
 
 from bisect import bisect_right
+from functools import lru_cache
 
 from novum.evals.significance.bounds_table import ALPHAS, PAIRED, UNPAIRED
 from novum.evals.significance.distributions import t_isf
@@ -31,6 +32,7 @@ def nominal_level(alpha: float, noise_df: float, paired: bool = False) -> float:
     return alpha * _row(noise_df, paired)[known - 1] / ALPHAS[known - 1]
 
 
+@lru_cache(maxsize=1024)
 def bound(alpha: float, noise_df: float, df: float, paired: bool = False) -> float:
     """Return the t that a look with `df` degrees of freedom must reach."""
     return t_isf(nominal_level(alpha, noise_df, paired), df)

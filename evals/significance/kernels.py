@@ -125,12 +125,10 @@ def _is_sound(times: Sequence[float]) -> bool:
 
 def _resample(arm: Sequence[FloatArray], n: int, rng: np.random.Generator) -> FloatArray:
     """Draw processes, then iterations in each; return medians of shape (n, processes)."""
-    size = len(arm)
     medians = np.stack([np.median(rng.choice(p, (n, len(p))), axis=1) for p in arm])
-    # A process drawn twice brings other iterations each time: one shuffle of its draws a slot.
-    slots = np.stack([rng.permuted(medians, axis=1) for _ in range(size)])  # (slot, process, n)
-    chosen = rng.integers(size, size=(size, n))
-    return np.take_along_axis(slots, chosen[:, None, :], axis=1)[:, 0, :].T
+    chosen = rng.integers(len(arm), size=(n, len(arm)))
+    # A process drawn twice brings other iterations each time: any of its n draws will do.
+    return np.asarray(medians[chosen, rng.integers(n, size=chosen.shape)], dtype=np.float64)
 
 
 def _widened_tail(level: float, n: int, m: int) -> float:
