@@ -50,6 +50,12 @@ class Queries:
         """The proposal of this id. Raises `UnknownName` when there is none."""
         return self._one(t.proposals, Proposal, id)
 
+    def find_proposal(self, id: str) -> Proposal | None:
+        """The proposal of this id, if there is one."""
+        with self._reading() as connection:
+            body = self._find(connection, t.proposals, id)
+        return None if body is None else decode(Proposal, body)
+
     def proposals(
         self, *, thread: int | None = None, last: int | None = None
     ) -> tuple[Proposal, ...]:
