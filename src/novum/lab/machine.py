@@ -55,13 +55,6 @@ def hardware() -> Json:
     }
 
 
-def hardware_class(device: str = "cpu") -> str:
-    """What must be equal for two trials to be compared: the device a trial runs on."""
-    if device == "cpu":
-        return f"{platform.machine()} {_cpu_name()}"
-    return ", ".join(sorted(set(gpus()))) or device
-
-
 @cache
 def gpus() -> tuple[str, ...]:
     """Names of the NVIDIA GPUs of this machine, by index."""
