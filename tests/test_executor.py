@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,8 +62,12 @@ async def test_no_more_jobs_run_than_there_are_slots_and_each_has_its_own() -> N
 
 async def test_jobs_start_in_the_order_in_which_they_came() -> None:
     order: list[int] = []
+
+    def work(i: int) -> Callable[[Slot], None]:
+        return lambda _: order.append(i)
+
     async with Executor([Slot()]) as executor:
-        await asyncio.gather(*(executor.run(lambda _, i=i: order.append(i)) for i in range(20)))
+        await asyncio.gather(*(executor.run(work(i)) for i in range(20)))
     assert order == list(range(20))
 
 

@@ -38,25 +38,41 @@ def collect(folder: Path, max_bytes: int, deadline_epoch_s: float | None = None)
     Raises:
         CandidateFailed: there are too many files, or they are too large or too deep.
     """
+    n_late, n_odd, n_bytes = _strip(folder, deadline_epoch_s)
+    if n_bytes > max_bytes:  # before any of it is read: a sparse file costs its writer nothing
+        raise CandidateFailed(f"its artifact is larger than {max_bytes} bytes")
     entries: list[tuple[bytes, int, bytes]] = []
-    n_bytes = n_late = n_odd = 0
-    for parent, name, status in _walk(folder):
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-            os.unlink(name, dir_fd=parent.fd)
-            n_odd += 1
-            continue
-        if deadline_epoch_s is not None and status.st_ctime > deadline_epoch_s + LATE_S:
-            os.unlink(name, dir_fd=parent.fd)
-            n_late += 1
-            continue
-        n_bytes += status.st_size
-        if n_bytes > max_bytes:
-            raise CandidateFailed(f"its artifact is larger than {max_bytes} bytes")
+    for parent, name, _ in _walk(folder):
         entries.append((os.path.join(parent.path, os.fsencode(name)), *_hash(parent.fd, name)))
     total = sha256()
     for path, size, digest in sorted(entries):
         total.update(f"{len(path)}:{size}:".encode() + path + digest)
     return Collected(total.hexdigest(), n_bytes, len(entries), n_late, n_odd)
+
+
+def _strip(folder: Path, deadline_epoch_s: float | None) -> tuple[int, int, int]:
+    """Remove what does not count; returns how many late and odd files, and the bytes left.
+
+    Hard links go too, all of them: the other name may lie outside, where a change of mode by us
+    would open somebody's file.
+    """
+    linked = {
+        (status.st_dev, status.st_ino)
+        for _, _, status in _walk(folder)
+        if status.st_nlink > 1  # before the first of them is removed
+    }
+    n_late = n_odd = n_bytes = 0
+    for parent, name, status in _walk(folder):
+        is_plain = stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) not in linked
+        if not is_plain:
+            os.unlink(name, dir_fd=parent.fd)
+            n_odd += 1
+        elif deadline_epoch_s is not None and status.st_ctime > deadline_epoch_s + LATE_S:
+            os.unlink(name, dir_fd=parent.fd)
+            n_late += 1
+        else:
+            n_bytes += status.st_size
+    return n_late, n_odd, n_bytes
 
 
 @dataclass(frozen=True, slots=True)

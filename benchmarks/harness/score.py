@@ -19,7 +19,7 @@ from novum.sandboxes.protocol import Exit, ExitCause, SandboxedProcess
 
 SOCKET = "score"
 POLL_S = 0.05
-LAST_WORDS_S = 5.0  # between a closed connection and the end of its process
+LAST_WORDS_S = 3.0  # between a closed connection and the end of its process
 DEATH_S = 30.0
 TAIL_CHARS = 2000
 

@@ -109,6 +109,13 @@ class DataStore:
             self._sealed[path] = identity, sealed
             return replace(sealed, fd=os.dup(sealed.fd))
 
+    def close(self) -> None:
+        """Give the memory back; what was handed out stays valid."""
+        with self._lock:
+            for _, sealed in self._sealed.values():
+                sealed.close()
+            self._sealed.clear()
+
 
 class Buffer:
     """Memory of fixed size that two processes write and read.
