@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -35,18 +36,20 @@ class SupervisedTree:
         self._group = group
         self._home = home
         self._seen: dict[int, _Seen] = {}
+        self._lock = threading.RLock()  # the watcher looks, and so does whoever asks for CPU time
 
     def cpu_s(self) -> float:
         """See `Tree.cpu_s`."""
         if self._group is not None:
             return self._group.cpu_s()
-        self._look()
-        collected = stat_fields(self._outer.pid)[_TIMES]
-        return max(
-            sum(seen.own_s for seen in self._seen.values()),
-            sum(int(word) for word in collected[2:]) / _TICKS
-            + sum(seen.with_children_s for seen in self._seen.values() if seen.is_here),
-        )
+        with self._lock:
+            self._look()
+            collected = stat_fields(self._outer.pid)[_TIMES]
+            return max(
+                sum(seen.own_s for seen in self._seen.values()),
+                sum(int(word) for word in collected[2:]) / _TICKS
+                + sum(seen.with_children_s for seen in self._seen.values() if seen.is_here),
+            )
 
     def resident_bytes(self) -> int:
         """See `Tree.resident_bytes`."""
@@ -98,22 +101,24 @@ class SupervisedTree:
         return {pid for pid in found if pid != self._outer.pid and is_alive(pid)}
 
     def _members(self) -> set[int]:
-        found = set(self._look())
+        with self._lock:
+            found = set(self._look())
+            found.update(pid for pid, seen in self._seen.items() if seen.is_same(pid))
         if self._group is not None:
             found.update(self._group.pids())
-        found.update(pid for pid, seen in self._seen.items() if seen.is_same(pid))
         found.discard(self._outer.pid)
         return found
 
     def _look(self) -> list[int]:
         """Processes below the supervisor now; their accounts are brought up to date."""
-        here = descendants(self._outer.pid)
-        for seen in self._seen.values():
-            seen.is_here = False
-        for pid in here:
-            if fields := stat_fields(pid):
-                self._seen.setdefault(pid, _Seen(int(fields[_START]))).update(fields)
-        return here
+        with self._lock:
+            here = descendants(self._outer.pid)
+            for seen in self._seen.values():
+                seen.is_here = False
+            for pid in here:
+                if fields := stat_fields(pid):
+                    self._seen.setdefault(pid, _Seen(int(fields[_START]))).update(fields)
+            return here
 
     def _signal(self, number: int, pid: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

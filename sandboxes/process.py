@@ -30,6 +30,7 @@ from novum.sandboxes.spawner import SPAWNER
 from novum.sandboxes.watch import Channels, Watched, read_line
 
 OPEN_FILES = 4096
+_HOME = "novum-home-"
 START_S = 20.0  # a loaded machine may take seconds for what takes 20 ms
 _KEPT = frozenset(
     {
@@ -56,6 +57,7 @@ class ProcessSandbox:
     def __init__(self, groups: cgroups.Groups | None | bool = True) -> None:
         self._groups = cgroups.find() if isinstance(groups, bool) else groups
         cgroups.sweep(self._groups)
+        _sweep_homes()
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -91,7 +93,7 @@ class ProcessSandbox:
 
     def _start(self, confinement: Confinement, on_failure: contextlib.ExitStack) -> Watched:
         limits = confinement.limits
-        home = Path(tempfile.mkdtemp(prefix="novum-home-"))
+        home = Path(tempfile.mkdtemp(prefix=f"{_HOME}{os.getpid()}-"))
         on_failure.callback(shutil.rmtree, home, ignore_errors=True)
         group = self._group(confinement)
         if group is not None:
@@ -160,6 +162,15 @@ def _environment(confinement: Confinement, home: Path) -> dict[str, str]:
     if confinement.gpus or gpus.installed():
         added["CUDA_VISIBLE_DEVICES"] = ",".join(confinement.gpus)
     return added | dict(confinement.env)
+
+
+def _sweep_homes() -> None:
+    """Remove the homes that a killed harness of ours left behind."""
+    for home in Path(tempfile.gettempdir()).glob(f"{_HOME}*-*"):
+        owner = home.name.removeprefix(_HOME).split("-")[0]
+        if owner.isdigit() and not os.path.exists(f"/proc/{owner}") and not home.is_symlink():
+            if home.stat().st_uid == os.geteuid():
+                shutil.rmtree(home, ignore_errors=True)
 
 
 def _pipe(on_failure: contextlib.ExitStack) -> tuple[int, int]:

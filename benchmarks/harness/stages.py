@@ -91,6 +91,7 @@ class Stages:
                     ended = session.close()
                     self._note_end("score", ended)
                     self.observed["score_s"] = time.monotonic() - began_s
+                    self.observed["score_peak_bytes"] = float(ended.peak_bytes)
 
     def _run_stage(self, plan: RunPlan) -> RunOutcome:
         folder = self._stage_folder("run")
@@ -259,13 +260,14 @@ class Stages:
 def judge_run(outcome: RunOutcome, plan: RunPlan) -> None:
     """Raise `CandidateFailed` unless the run stage went through all it has to."""
     ended = outcome.exit
-    if plan.must_start and not outcome.started:
+    if not outcome.started:
         if ended.cause is ExitCause.KILLED and outcome.startup_s >= plan.allowance_s:
+            missing = "call harness.start()" if plan.must_start else "end"
             raise CandidateFailed(
-                f"it did not call harness.start() within {plan.allowance_s:g} s",
-                TrialStatus.TIMEOUT,
+                f"it did not {missing} within {plan.allowance_s:g} s", TrialStatus.TIMEOUT
             )
-        raise CandidateFailed(f"it ended without harness.start(): {_tail(ended)}")
+        if plan.must_start:
+            raise CandidateFailed(f"it ended without harness.start(): {_tail(ended)}")
     if ended.cause is ExitCause.OUT_OF_MEMORY:
         limit = plan.limits.memory_bytes >> 20
         raise CandidateFailed(f"it used more than its {limit} MiB of memory")

@@ -19,7 +19,7 @@ from novum.benchmarks.protocol import (
     TrialRequest,
     TrialResult,
 )
-from novum.errors import DiskFull, OperatorError, UsageError
+from novum.errors import DiskFull, NovumError, UsageError
 from novum.lab.records import TrialStatus
 from novum.sandboxes.protocol import Sandbox
 from novum.sandboxes.slots import Cancelled, Slot
@@ -81,7 +81,7 @@ def _grade(grader: Grader, stages: Stages) -> tuple[TrialStatus, Graded | None, 
         return error.status, None, str(error)
     except Cancelled:
         return TrialStatus.KILLED, None, "the run was told to stop"
-    except OperatorError:
+    except NovumError:
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
