@@ -177,7 +177,13 @@ class DockerSandbox:
         with self._lock:
             if self._client is not None:
                 return self._client
-            import docker
+            try:
+                import docker
+            except ImportError as error:
+                raise SandboxUnavailable(
+                    "Docker's Python library is not installed here.\n"
+                    "Install it (pip install docker), or use the bubblewrap sandbox."
+                ) from error
 
             where = self._host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
             try:
