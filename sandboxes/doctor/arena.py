@@ -206,7 +206,9 @@ class Arena:
 
     def _marks(self) -> Iterator[Path]:
         folders = ("/", "/run", "/dev", "/var/tmp", "/root", "/etc", "/usr", "/usr/lib")
-        library = (sysconfig.get_path("purelib"), os.path.dirname(os.__file__))
+        base = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix}
+        library = {sysconfig.get_path("purelib"), sysconfig.get_path("purelib", vars=base)}
+        library.add(os.path.dirname(os.__file__))
         for folder in (*folders, "/usr/local/bin", *library):
             yield Path(folder, self._mark)
 
@@ -290,8 +292,7 @@ def _describe(folder: Path) -> dict[str, tuple[int, int, int]]:
 def _file_handle(path: Path) -> bytes:
     """The kernel's name for a file, by which root may open it past every path; empty if unknown."""
     libc = ctypes.CDLL(None, use_errno=True)
-    handle = ctypes.create_string_buffer(8 + 128)
-    handle[0:4] = (128).to_bytes(4, sys.byteorder)  # type: ignore[assignment]
+    handle = ctypes.create_string_buffer((128).to_bytes(4, sys.byteorder), 8 + 128)
     mount = ctypes.c_int()
     name = os.fsencode(path)
     if libc.name_to_handle_at(-100, name, handle, ctypes.byref(mount), 0) != 0:

@@ -71,6 +71,11 @@ class Examination:
         }
 
 
+def absent(provider: str, reason: str) -> Examination:
+    """The examination of a provider that cannot run here."""
+    return Examination(provider, (), frozenset(), (), unavailable=reason)
+
+
 def examine(
     sandbox: Sandbox,
     attacks: Sequence[Attack] = ATTACKS,

@@ -53,12 +53,10 @@ def resolver() -> str | None:
 
 
 def metadata() -> str | None:
-    """Reach the address where clouds hand out credentials."""
-    try:
-        with socket.create_connection((METADATA, 80), TIMEOUT_S):
-            return "connected to the metadata service"
-    except (TimeoutError, ConnectionRefusedError):
-        return "a connection attempt left the sandbox"
+    """Find a way to the address where clouds hand out credentials (nothing is sent)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+        channel.connect((METADATA, 80))
+    return f"a route leads to {METADATA}"
 
 
 def abstract_socket() -> str | None:
@@ -77,7 +75,11 @@ def path_socket() -> str | None:
 
 def engine_socket() -> str | None:
     """Speak to a container engine, a bus or an agent: each of them is a way to be root."""
-    places = ("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock")
+    places: tuple[str, ...] = (
+        "/var/run/docker.sock",
+        "/run/docker.sock",
+        "/run/containerd/containerd.sock",
+    )
     places += ("/run/dbus/system_bus_socket", "/run/systemd/private", fact("ENGINE"))
     places += tuple(glob.glob("/run/user/*/bus")) + tuple(glob.glob("/tmp/ssh-*/agent.*"))
     for place in filter(os.path.exists, places):

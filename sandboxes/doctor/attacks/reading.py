@@ -15,7 +15,13 @@ def home_file() -> str | None:
 def credentials() -> str | None:
     """Look for keys, tokens and histories where people keep them."""
     home = fact("HOME")
-    names = (".ssh/id_*", ".aws/credentials", ".netrc", ".git-credentials", ".bash_history")
+    names: tuple[str, ...] = (
+        ".ssh/id_*",
+        ".aws/credentials",
+        ".netrc",
+        ".git-credentials",
+        ".bash_history",
+    )
     names += (".config/gcloud/*", ".kube/config", ".docker/config.json", ".pypirc", ".gitconfig")
     names += (".python_history", ".cache/huggingface/token", ".bashrc", ".profile")
     for name in names:
