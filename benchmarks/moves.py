@@ -63,6 +63,8 @@ class Technique(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings
     source: str
     knowledge: str
     """For a language model: what it is, when it helps and what goes wrong."""
+    prior: float = 0.01
+    """Gain to expect of it alone, as a fraction, before this run has measured it."""
     markers: tuple[str, ...] = ()
     """Any of these strings in a file means that the technique is there already."""
     edits: tuple[Edit, ...] = ()

@@ -53,15 +53,6 @@ class Demultiplexer:
             view = view[n:]
 
 
-def close_stream(stream: Any) -> None:
-    """Close an attached stream and the connection under it, which the SDK leaves open."""
-    connection = getattr(stream, "_sock", None)
-    with contextlib.suppress(OSError):
-        stream.close()
-        if connection is not None:
-            connection.close()
-
-
 class ContainerTree:
     """The processes of one container.
 
@@ -126,7 +117,8 @@ class ContainerTree:
         """See `Tree.teardown`."""
         with contextlib.suppress(Exception):  # removed by somebody else: gone is gone
             self._client.api.remove_container(self._identity, force=True, v=True)
-        close_stream(self._stream)
+        with contextlib.suppress(OSError):
+            self._stream.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
         return count_left(self._group, self._namespace)
 

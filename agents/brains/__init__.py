@@ -1,1 +1,1 @@
-"""The chat models that play the roles; the same graph and tools serve all of them."""
+"""Brains: chat models that play a role, from the built-in playbook to providers' models."""

@@ -1,1 +1,1 @@
-"""Search policies: which candidates to start from and which kind of idea to try next."""
+"""Where to search next: policies that choose parents and mode from the findings so far."""

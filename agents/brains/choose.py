@@ -1,0 +1,186 @@
+"""How the playbook chooses its next move: a pure function of the situation.
+
+Thompson sampling over techniques. The gain of a technique has a normal prior around what the pack
+expects of it, shifted by how its kind has paid in this run, and is updated by the gains measured
+here; one draw a technique, the best draw wins. Repeats are excluded by `Situation.attempted`.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from random import Random
+from typing import Any
+
+from novum.agents.situation import ConstantFact, Situation, Technique, move_key
+
+Step = tuple[str, dict[str, Any]]
+PRIOR_SD = 0.02
+"""Spread of the gains of known techniques about what their authors say, as a fraction."""
+EVIDENCE_SD = 0.015
+"""Spread of one measured gain: noise of a few trials, and the base it was measured on."""
+CONSTANT_GAIN = 0.004
+"""What turning one constant is expected to give; techniques below it wait for the constants."""
+MAX_BUNDLE = 4
+COST_OF_A_WIN = 6
+"""Trials that an accepted proposal takes: one to select it, two to four an arm to race it."""
+FACTORS = (0.5, 0.7, 1.4, 2.0)
+
+
+def choose(situation: Situation, n_refused: int = 0) -> Step:
+    """`propose` with a move that was not tried on these parents, or `nothing_left`.
+
+    `n_refused` counts the proposals of this iteration that were turned down; it moves the random
+    state on, so that asking again does not give the same answer.
+    """
+    rng = Random(f"{situation.random}/{n_refused}")
+    if situation.mode == "combine" and len(situation.parents) > 1:
+        if step := combine(situation):
+            return step
+    drawn = sorted(
+        ((draw(t, situation, rng), t) for t in open_techniques(situation)),
+        key=lambda pair: (-pair[0], pair[1].name),
+    )
+    constant = perturb(situation, rng)
+    bundle = pick_bundle(drawn, situation)
+    if bundle and (drawn[0][0] > CONSTANT_GAIN or constant is None):
+        return propose_techniques(bundle, situation)
+    if constant is not None:
+        fact, value = constant
+        text = f"{fact.name} = {fact.value} is not the best value; {value} lowers the loss"
+        if situation.better == "higher":
+            text = f"{fact.name} = {fact.value} is not the best value; {value} does better"
+        return _propose(situation, text, "constants", {"set": {fact.name: value}})
+    return ("nothing_left", {"reason": "every technique and constant was tried on this candidate"})
+
+
+def open_techniques(situation: Situation) -> list[Technique]:
+    """Techniques that fit the lineage of the parent and were not tried on it."""
+    present = set(situation.head.moves)
+    return [
+        t
+        for t in situation.techniques
+        if t.name not in present
+        and t.applies
+        and (situation.allow_repeat or move_key({"apply": [t.name]}) not in situation.attempted)
+        and t.broken < 2 + t.won
+    ]
+
+
+def draw(technique: Technique, situation: Situation, rng: Random) -> float:
+    """One sample of the gain that the technique would give here."""
+    kind = next((k for k in situation.kinds if k.kind == technique.kind), None)
+    prior = technique.prior
+    if kind is not None and kind.tried >= 2:
+        # Half weight, growing slowly: a kind that keeps paying pulls its untried members up.
+        pull = kind.tried / (kind.tried + 6)
+        prior = (1 - pull) * prior + pull * kind.gain_sum / kind.tried
+    if situation.kind_hint == technique.kind:
+        prior += PRIOR_SD / 2
+    precision = 1 / PRIOR_SD**2 + technique.weight / EVIDENCE_SD**2
+    mean = (prior / PRIOR_SD**2 + technique.gain_sum / EVIDENCE_SD**2) / precision
+    return rng.gauss(mean, 1 / sqrt(precision))
+
+
+def pick_bundle(drawn: list[tuple[float, Technique]], situation: Situation) -> list[Technique]:
+    """The best techniques to try as one proposal: one, or several while trials are scarce.
+
+    When far more techniques look good than the budget can test one by one, the strongest of
+    different kinds are stacked; the race still judges the stack as a whole.
+    """
+    if not drawn:
+        return []
+    size = bundle_size(drawn, situation)
+    chosen = [drawn[0][1]]
+    for wish_new_kind in (True, False):
+        for gain, technique in drawn[1:]:
+            if len(chosen) >= size or gain < CONSTANT_GAIN:
+                break
+            if technique in chosen or technique.broken:
+                continue
+            if wish_new_kind and technique.kind in {t.kind for t in chosen}:
+                continue
+            chosen.append(technique)
+    for smaller in range(len(chosen), 0, -1):
+        part = chosen[:smaller]
+        key = move_key({"apply": [t.name for t in part]})
+        if situation.allow_repeat or key not in situation.attempted:
+            return part
+    return []
+
+
+def bundle_size(drawn: list[tuple[float, Technique]], situation: Situation) -> int:
+    """How many techniques a proposal should stack, given what the budget can still test."""
+    budget = situation.budget
+    affordable = [
+        budget.trials / COST_OF_A_WIN if budget.trials is not None else None,
+        float(budget.experiments) if budget.experiments is not None else None,
+    ]
+    wins = min((a for a in affordable if a is not None), default=None)
+    if wins is None:
+        return 1
+    good = sum(gain > CONSTANT_GAIN for gain, _ in drawn)
+    return max(1, min(MAX_BUNDLE, round(good / max(wins, 1.0))))
+
+
+def propose_techniques(bundle: list[Technique], situation: Situation) -> Step:
+    """A proposal that applies these techniques."""
+    if len(bundle) == 1:
+        text, kind = bundle[0].hypothesis, bundle[0].kind
+    else:
+        names = ", ".join(t.name for t in bundle)
+        text = f"Stacked, {names} help together: " + " ".join(t.hypothesis for t in bundle)
+        kind = bundle[0].kind if len({t.kind for t in bundle}) == 1 else "combination"
+    return _propose(situation, text, kind, {"apply": [t.name for t in bundle]})
+
+
+def combine(situation: Situation) -> Step | None:
+    """Merge the suggested parents; `None` when that was tried or would add nothing."""
+    first, *others = situation.parents
+    missing = [m for b in others for m in b.moves if m not in first.moves]
+    if not missing or (not situation.allow_repeat and "merge" in situation.attempted):
+        return None
+    text = f"What {first.tree[:8]} and {', '.join(b.tree[:8] for b in others)} gained adds up"
+    techniques = [m for m in dict.fromkeys(missing) if "=" not in m]
+    return _propose(situation, text, "combination", {"merge": True, "apply": techniques})
+
+
+def perturb(situation: Situation, rng: Random) -> tuple[ConstantFact, str] | None:
+    """A constant of the parent and a new value; a direction that won before is gone on with."""
+    options: list[tuple[float, ConstantFact, str]] = []
+    for fact in situation.constants:
+        for factor in FACTORS:
+            value = scaled(fact.value, factor)
+            if value is None or (value in fact.tried and not situation.allow_repeat):
+                continue
+            weight = 1.0
+            if fact.better:
+                weight = 4.0 if (factor > 1) == (fact.better == "up") else 0.25
+            weight /= 1 + len(fact.tried)
+            options.append((weight, fact, value))
+    if not options:
+        return None
+    (_, fact, value) = rng.choices(options, weights=[o[0] for o in options])[0]
+    return fact, value
+
+
+def scaled(text: str, factor: float) -> str | None:
+    """A number as text, scaled: integers stay integers; `None` when that changes nothing."""
+    try:
+        old = int(text)
+    except ValueError:
+        try:
+            number = float(text)
+        except ValueError:
+            return None
+        new = f"{number * factor:.3g}"
+        return None if number == 0 or float(new) == number else new
+    value = round(old * factor)
+    return None if value == old or old <= 0 else str(value)
+
+
+def _propose(situation: Situation, hypothesis: str, kind: str, move: dict[str, Any]) -> Step:
+    parents = [b.tree for b in situation.parents] if move.get("merge") else [situation.head.tree]
+    return (
+        "propose",
+        {"hypothesis": hypothesis[:2000], "kind": kind, "parents": parents, "move": move},
+    )

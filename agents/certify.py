@@ -1,0 +1,108 @@
+"""Confirm a candidate: fresh seeds, the sealed split, both arms, nothing reused.
+
+Every confirmation is a proposal of its own ("this candidate beats that one"), so that its trials
+belong to it alone: what selected a candidate never confirms it, and what confirmed it as a list
+entry never certifies it as the headline. All effects have keys: it can be cut off anywhere and
+called again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from novum.agents.auditor import as_wanted
+from novum.agents.experimenter import orders_of
+from novum.agents.trials import run_orders
+from novum.evals.audit import judge
+from novum.evals.significance import OnlineFdr
+from novum.lab.records import Kind, Label, Proposal, Verdict
+
+if TYPE_CHECKING:
+    from novum.agents.lab import Lab
+
+MAX_STEPS = 40
+MAX_FALLBACKS = 3
+"""Candidates that are tried for the headline, best first. Each is one more chance to be lucky, so
+the level is shared among them."""
+
+
+async def certify(lab: Lab) -> Verdict | None:
+    """Certify the best candidate against the start, or the next best one; crown what passes.
+
+    The headline's level is divided by the number of candidates that may be tried (Bonferroni).
+    Returns the last verdict, whatever it says; `None` when nothing won a race.
+    """
+    start = lab.findings.start
+    better = [n for n in lab.findings.frontier if n.label != "start"][:MAX_FALLBACKS]
+    alpha = lab.terms.win.alpha_headline / max(1, len(better))
+    verdict = None
+    for rank, node in enumerate(better):
+        if rank and not lab.budget.has_time_to_certify():
+            break
+        verdict = await confirm(lab, node.tree, start, alpha, "certify")
+        if verdict is not None and verdict.label is Label.CONFIRMED:
+            break
+    return verdict
+
+
+async def confirm_head(lab: Lab) -> Verdict | None:
+    """Confirm the head as a list entry against the champion (the start, while there is none).
+
+    The level is what online false-discovery control leaves for it.
+    """
+    head = lab.findings.head
+    champion = lab.ledger.champion()
+    reference = champion[0] if champion else lab.findings.start
+    if head.tree == reference or head.label == "start":
+        return None
+    decided = [h.confirm_p for h in lab.window.history if h.confirm_p is not None]
+    alpha = min(lab.terms.win.alpha_list, OnlineFdr().next_level(decided))
+    return await confirm(lab, head.tree, reference, alpha, "confirm")
+
+
+async def confirm(
+    lab: Lab, tree: str, reference: str, alpha: float, purpose: str
+) -> Verdict | None:
+    """Test one candidate against another on the sealed split; crown it when it passes.
+
+    Returns `None` when the time ran out before the test could decide.
+    """
+    id = f"{purpose}-{tree[:10]}-{reference[:10]}"
+    if known := lab.ledger.verdicts(proposal=id, last=1):
+        return known[0]
+    # The level is fixed by the first call; a resumed one must not test at another.
+    lab.note("level", id, {"alpha": alpha, "tree": tree, "reference": reference})
+    alpha = (lab.recorded("level", id) or {})["alpha"]
+    proposal = lab.ledger.add_proposal(
+        Proposal(
+            id=id,
+            thread=-1,
+            iteration=0,
+            hypothesis=f"{tree[:10]} beats {reference[:10]} on data that no search has seen",
+            kind=Kind.COMBINATION,
+            parents=(reference,),
+            brain="novum",
+            created_s=lab.clock(),
+        )
+    )
+    win = lab.terms.win.model_copy(update={"alpha_headline": alpha})
+    terms = replace(lab.terms, win=win)
+    for _ in range(MAX_STEPS):
+        judgement = judge(lab.facts(proposal, tree, reference, aim="certify", terms=terms))
+        if judgement.verdict is not None:
+            lab.add_verdict(judgement.verdict, judgement.evidence)
+            if judgement.verdict.label is Label.CONFIRMED:
+                lab.ledger.set_champion(tree, judgement.verdict.id)
+            lab.close_session(id)
+            return judgement.verdict
+        assert judgement.more is not None
+        wanted = as_wanted(judgement.more)
+        if purpose == "confirm" and not lab.budget.has_time_for(
+            wanted["candidate"] + wanted["reference"]
+        ):
+            return None
+        # Counting what is there makes the keys new after a crash in the middle of a batch.
+        step = lab.window.n_own(id)
+        await run_orders(lab, orders_of(lab, proposal, tree, reference, wanted, step))
+    raise AssertionError(f"a test has three looks; the audit asked for trials {MAX_STEPS} times")

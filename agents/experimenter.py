@@ -1,0 +1,94 @@
+"""The experimenter: runs what the design of the experiment asks for, and judges nothing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from langgraph.runtime import Runtime
+
+from novum.agents.coder import MAX_FIXES
+from novum.agents.lab import Lab
+from novum.agents.state import Fix, State, Wanted
+from novum.agents.trials import Order, interleave, run_orders, what_failed
+from novum.evals.audit import decide_static
+from novum.lab.records import Proposal, Purpose
+
+FIRST = Wanted(
+    purpose=Purpose.SEARCH,
+    split="search",
+    fidelity="full",
+    candidate=1,
+    reference=0,
+    reason="one trial to see whether the idea is worth more",
+)
+"""What every experiment begins with; the audit would ask for just this."""
+
+
+async def experiment(state: State, runtime: Runtime[Lab]) -> State:
+    """Read the change, try whether it runs, then run the trials that were asked for.
+
+    Reads `proposal`, `candidate`, `reference` and `wanted`; writes `fixes` when the smoke test
+    failed, `dropped` when the time does not suffice.
+    """
+    lab = runtime.context
+    proposal = lab.findings.proposals[state["proposal"]]
+    wanted = state.get("wanted")
+    if wanted is None:
+        if decide_static(lab.precheck(proposal, state["candidate"])) is not None:
+            return {"wanted": None}
+        if error := await smoke(lab, proposal, state["candidate"]):
+            fixes = state.get("fixes", [])
+            if len(fixes) < MAX_FIXES:
+                return {"fixes": [*fixes, Fix(turn=state["turns"], error=error)], "candidate": ""}
+            return {"wanted": None}
+        wanted = FIRST
+    if not lab.budget.has_time_for(wanted["candidate"] + wanted["reference"]):
+        return {"dropped": f"no time is left for: {wanted['reason']}", "broken": False}
+    step = state.get("step", 0)
+    orders = orders_of(lab, proposal, state["candidate"], state["reference"], wanted, step)
+    await run_orders(lab, orders)
+    return {"wanted": None, "step": step + 1}
+
+
+def after_experiment(state: State) -> Literal["coder", "auditor", "record"]:
+    """Back to the coder with a crash, to the auditor with results, to the record without time."""
+    if state.get("dropped"):
+        return "record"
+    return "auditor" if state.get("candidate") else "coder"
+
+
+async def smoke(lab: Lab, proposal: Proposal, tree: str) -> str:
+    """Run the candidate for a moment; what went wrong, or an empty text. Once a tree."""
+    order = Order(
+        tree=tree,
+        proposal=proposal.id,
+        purpose=Purpose.SMOKE,
+        effect=f"{proposal.id}/smoke/{tree[:12]}",
+    )
+    (trial,) = await run_orders(lab, [order])
+    return what_failed(lab, trial)
+
+
+def orders_of(
+    lab: Lab, proposal: Proposal, tree: str, reference: str, wanted: Wanted, step: int
+) -> list[Order]:
+    """The trials of one step, both arms interleaved; each has a key, so that none runs twice."""
+    purpose = Purpose(wanted["purpose"])
+    # Noise of the reference is the reference's own: it serves every experiment after this one.
+    owner = lab.findings.nodes[reference].proposal if purpose is Purpose.NOISE else proposal.id
+    arms = ((tree, wanted["candidate"], proposal.id), (reference, wanted["reference"], owner))
+    orders = [
+        [
+            Order(
+                tree=arm,
+                proposal=name,
+                purpose=purpose,
+                split="sealed" if wanted["split"] == "sealed" else "search",
+                fidelity=wanted["fidelity"],
+                effect=f"{proposal.id}/{step}/{purpose}/{arm[:12]}/{i}",
+            )
+            for i in range(n)
+        ]
+        for arm, n, name in arms
+    ]
+    return interleave(*orders)

@@ -1,0 +1,313 @@
+"""The lab: what the nodes of the graph depend on, and the records they make.
+
+Every record goes to the ledger first and then into the indexes that this process keeps (findings,
+trial window, memory), so that an index loaded from the ledger equals one that followed the run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from novum.agents.budget import Budget
+from novum.agents.control import Control
+from novum.agents.design import certification_trials, reserve_s
+from novum.agents.directives import Directives
+from novum.agents.moves import PlaybookMoves
+from novum.agents.observe import Surfaces
+from novum.agents.search.findings import Findings
+from novum.agents.search.protocol import SearchPolicy
+from novum.agents.situation import moves_of
+from novum.agents.window import TrialWindow
+from novum.benchmarks.pack import Pack, Profile
+from novum.evals.audit import precheck
+from novum.evals.facts import Facts, Terms
+from novum.lab.archive import Archive
+from novum.lab.ledger import Ledger
+from novum.lab.records import (
+    Candidate,
+    Evidence,
+    Json,
+    Label,
+    Lesson,
+    Proposal,
+    Purpose,
+    Trial,
+    Verdict,
+)
+from novum.lab.run import RunFolder
+from novum.memory.protocol import Memory
+from novum.sandboxes.protocol import Sandbox
+
+if TYPE_CHECKING:
+    from langchain_core.language_models.chat_models import BaseChatModel
+
+    from novum.agents.coder import Session
+    from novum.agents.trials import TrialRunner
+
+MOVES = "moves"
+DROPPED = "dropped"
+
+
+@dataclass
+class Lab:
+    """Everything a node may use. One a process; threads of research share it."""
+
+    run: RunFolder
+    ledger: Ledger
+    archive: Archive
+    memory: Memory
+    pack: Pack
+    profile: Profile
+    harness: str
+    """Digest of harness, grader and data."""
+    hardware: str
+    start: str
+    """Name of the start."""
+    start_files: dict[str, bytes]
+    runner: TrialRunner
+    sandbox: Sandbox
+    policy: SearchPolicy
+    brains: Mapping[str, BaseChatModel]
+    brain_names: Mapping[str, str]
+    budget: Budget
+    findings: Findings
+    scratch: Path
+    session: int = 0
+    """How many processes have worked on this run before this one."""
+    coder_turns: int = 24
+    clock: Callable[[], float] = time.time
+    control: Control = field(default_factory=Control)
+    directives: Directives = field(default_factory=Directives)
+    window: TrialWindow = field(default_factory=TrialWindow)
+    surfaces: Surfaces = field(default_factory=Surfaces)
+    sessions: dict[str, Session] = field(default_factory=dict)
+    iterations: dict[int, int] = field(default_factory=dict)
+    """Closed iterations by thread, as the ledger had them when this process began."""
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    """Candidates under test, by tree."""
+    static: dict[str, tuple[Evidence, ...]] = field(default_factory=dict)
+    """Evidence of the precheck, by proposal under way."""
+
+    def __post_init__(self) -> None:
+        self.moves = PlaybookMoves(self.pack.folder)
+        self.terms = Terms.of(self.pack.manifest, self.profile)
+        self.given_limits = self.budget.limits
+        self.control.kill = self.runner.kill
+
+    # --- when to stop ---
+
+    def read_directives(self) -> None:
+        """Take in what the user wishes now."""
+        self.directives.read(self.ledger.directives(standing=True))
+        self.budget.limits = self.directives.limits(self.given_limits)
+
+    def pause(self) -> str:
+        """Id of a standing directive that asks to pause; empty when none does."""
+        self.read_directives()
+        return self.directives.pause
+
+    def stop_reason(self) -> str:
+        """Why no new iteration should begin; empty while the search may go on."""
+        if self.control.reason:
+            return self.control.reason
+        if id := self.directives.stop:
+            self.control.stop(f"directive {id} asked to stop")
+        elif reason := self.budget.spent(self.findings.n_proposals) or self._satisfied():
+            self.control.stop(reason)
+        return self.control.reason
+
+    def _satisfied(self) -> str:
+        limits, findings = self.budget.limits, self.findings
+        if limits.plateau is not None and findings.since_progress >= limits.plateau:
+            return f"{findings.since_progress} experiments in a row brought no progress"
+        score = findings.head_score
+        if limits.target is not None and score is not None and findings.head.label != "start":
+            if score >= findings.oriented(limits.target):
+                return f"the target {limits.target:g} is reached"
+        return ""
+
+    def update_reserve(self) -> None:
+        """Set aside the time that certifying the present head would take."""
+        findings = self.findings
+        base = findings.nodes[findings.start].score
+        gain = 0.0
+        if base is not None and findings.head_score is not None:
+            gain = findings.head_score - base
+        n = certification_trials(
+            gain, self.window.noise(), self.terms.win.alpha_headline, self.terms.win.looks
+        )
+        self.budget.reserve_s = reserve_s(n, self.budget.n_slots, self.budget.trial_s)
+
+    def next_iteration(self, thread: int) -> int:
+        """Number of the first iteration of a thread that is not closed."""
+        return self.iterations.get(thread, 0)
+
+    # --- the trace ---
+
+    def note(self, kind: str, key: str, payload: Json) -> None:
+        """Record an event that is no fact of the tables; twice is once."""
+        self.ledger.append(kind, payload, f"{kind}:{key}")
+
+    def recorded(self, kind: str, key: str) -> Json | None:
+        """The payload of such an event, if there is one."""
+        event = self.ledger.event(f"{kind}:{key}")
+        return None if event is None else event.payload
+
+    def seed(self, *words: str) -> int:
+        """A random state that is fixed by the run and the words."""
+        text = "/".join((self.run.nonce, *words))
+        return int.from_bytes(sha256(text.encode()).digest()[:6])
+
+    # --- records ---
+
+    def add_proposal(self, proposal: Proposal) -> None:
+        """Record a proposal."""
+        self.findings.note_proposal(self.ledger.add_proposal(proposal))
+
+    def freeze(
+        self,
+        proposal: Proposal,
+        files: Mapping[str, bytes],
+        summary: str,
+        applied: tuple[str, ...],
+    ) -> str:
+        """Make files a candidate; returns its tree hash. Only now may seeds be drawn for it."""
+        parents = [self.findings.nodes[tree].commit for tree in proposal.parents]
+        trailers = {"Proposal": proposal.id, "Brain": proposal.brain}
+        tree, commit = self.archive.put(files, parents, summary, trailers, proposal.created_s)
+        candidate = Candidate(
+            tree=tree,
+            commit=commit,
+            parents=proposal.parents,
+            proposal=proposal.id,
+            summary=summary,
+            changed_lines=self.archive.stat(proposal.parents[0], tree).changed_lines,
+            created_s=self.clock(),
+        )
+        with self.ledger.batch():
+            if applied != moves_of(proposal.move):
+                made = {"tree": tree, "made": list(applied)}
+                self.note(MOVES, f"{proposal.id}/{tree}", made)
+            kept = self.ledger.add_candidate(candidate)
+        self.candidates[tree] = kept
+        self.findings.note_candidate(kept, applied)
+        return tree
+
+    def precheck(self, proposal: Proposal, tree: str) -> tuple[Evidence, ...]:
+        """What the static steps of the audit say of a candidate; recorded once."""
+        key = f"{proposal.id}/{tree}"
+        if key not in self.static:
+            found = precheck(
+                self.pack,
+                self.archive.files(tree),
+                self.archive.files(proposal.parents[0]),
+                self.start_files,
+                proposal=proposal.id,
+                tree=tree,
+            )
+            with self.ledger.batch():
+                self.static[key] = tuple(self.ledger.add_evidence(e) for e in found)
+        return self.static[key]
+
+    def facts(self, proposal: Proposal, tree: str, reference: str, **changes: Any) -> Facts:
+        """The recorded facts that a verdict on a proposal may rest on."""
+        return Facts(
+            proposal=proposal,
+            candidate=self.candidates.get(tree) or self.ledger.candidate(tree),
+            reference=reference,
+            terms=changes.pop("terms", self.terms),
+            trials=self.window.for_proposal(proposal.id, reference),
+            static=self.precheck(proposal, tree),
+            history=self.window.history,
+            n_ideas=self.findings.n_proposals,
+            at_s=self.clock(),
+            **changes,
+        )
+
+    def note_trial(self, trial: Trial) -> None:
+        """A trial ended and is in the ledger."""
+        self.findings.note_trial(trial)
+        self.window.add(trial)
+        seconds = trial.ended_s - trial.launched_s
+        is_full = trial.fidelity == "full" and trial.purpose is not Purpose.SMOKE
+        self.budget.spend_trial(seconds, is_full=is_full)
+
+    def add_verdict(self, verdict: Verdict, evidence: Sequence[Evidence]) -> None:
+        """Record a verdict with the evidence it rests on."""
+        before = {e.id for e in self.static.get(f"{verdict.proposal}/{verdict.tree}", ())}
+        with self.ledger.batch():
+            for record in evidence:
+                if record.id not in before:
+                    self.ledger.add_evidence(record)
+            kept = self.ledger.add_verdict(verdict)
+        self.findings.note_verdict(kept)
+        self.window.note_verdict(kept, evidence)
+
+    def drop(self, proposal: Proposal, tree: str, reason: str, *, is_broken: bool) -> None:
+        """A proposal ends without trials that could judge it."""
+        self.note(DROPPED, proposal.id, {"tree": tree, "reason": reason, "broken": is_broken})
+        self.findings.note_dropped(proposal.id, is_broken=is_broken)
+        label = Label.INVALID if is_broken else Label.INCONCLUSIVE
+        self._add_lesson(proposal, tree, label, None, None, reason)
+
+    def learn(self, proposal: Proposal, verdict_id: str) -> None:
+        """Keep what a judged proposal taught."""
+        verdict = self.ledger.verdict(verdict_id)
+        base = self.findings.nodes[verdict.reference].score
+        scale = abs(base) if base else None
+        gain = verdict.gain / scale if verdict.gain is not None and scale else None
+        interval = None
+        if verdict.interval is not None and scale:
+            interval = (verdict.interval[0] / scale, verdict.interval[1] / scale)
+        summary = self.findings.nodes[verdict.tree].summary
+        self._add_lesson(proposal, verdict.tree, verdict.label, gain, interval, summary)
+
+    def _add_lesson(
+        self,
+        proposal: Proposal,
+        tree: str,
+        label: Label,
+        gain: float | None,
+        interval: tuple[float, float] | None,
+        summary: str,
+    ) -> None:
+        lesson = Lesson(
+            id=f"lesson-{proposal.id}",
+            benchmark=self.pack.id,
+            hypothesis=proposal.hypothesis,
+            kind=proposal.kind,
+            diff_summary=summary[:500],
+            label=label,
+            gain=gain,
+            interval=interval,
+            cost_s=self.window.cost_s(proposal.id),
+            proposal=proposal.id,
+            tree=tree,
+            parents=proposal.parents,
+            run=self.run.name,
+            created_s=self.clock(),
+        )
+        self.memory.add(self.ledger.add_lesson(lesson))
+
+    def close_session(self, proposal_id: str) -> None:
+        """An iteration is over: let go of its workspace and of what was kept for it."""
+        session = self.sessions.pop(proposal_id, None)
+        if session is not None:
+            session.close()
+        self.window.forget(proposal_id)
+        for key in [k for k in self.static if k.startswith(f"{proposal_id}/")]:
+            del self.static[key]
+            self.candidates.pop(key.partition("/")[2], None)
+
+    def headline(self) -> Verdict | None:
+        """The latest certification of a candidate against the start."""
+        champion = self.ledger.champion()
+        if champion is not None:
+            return self.ledger.verdict(champion[1])
+        sealed = [v for v in self.ledger.verdicts(last=50) if v.proposal.startswith("certify-")]
+        return sealed[-1] if sealed else None

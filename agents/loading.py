@@ -1,0 +1,84 @@
+"""Make the process's indexes from the ledger: what a resumed run knows."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from novum.agents.window import MAX_HISTORY
+from novum.lab.codec import decode
+from novum.lab.records import Candidate, Evidence, Proposal, Purpose, Trial, Verdict
+
+if TYPE_CHECKING:
+    from novum.agents.lab import Lab
+    from novum.lab.ledger import Ledger
+
+KINDS = (
+    "proposal",
+    "candidate",
+    "moves",
+    "trial.ended",
+    "verdict",
+    "dropped",
+    "iteration",
+    "session",
+)
+MEASURING = (Purpose.NOISE, Purpose.SEARCH, Purpose.RACE)
+PAGE = 5_000
+MAX_LESSONS = 3_000
+
+
+def load(lab: Lab) -> None:
+    """Feed the ledger's records, in their order, to the findings, the window and the memory."""
+    ledger = lab.ledger
+    trials: dict[str, Trial] = {}
+    for purpose in MEASURING:
+        trials.update((t.id, t) for t in ledger.trials(purpose=purpose))
+    made: dict[str, tuple[str, ...]] = {}
+    judged: deque[Verdict] = deque(maxlen=MAX_HISTORY)
+    after = 0
+    while events := ledger.events(after, KINDS, PAGE):
+        after = events[-1].seq
+        for event in events:
+            payload = event.payload
+            match event.kind:
+                case "proposal":
+                    if payload["thread"] >= 0:  # confirmations are proposals, but no ideas
+                        lab.findings.note_proposal(decode(Proposal, payload))
+                case "moves":
+                    made[payload["tree"]] = tuple(payload["made"])
+                case "candidate":
+                    lab.findings.note_candidate(
+                        decode(Candidate, payload), made.get(payload["tree"])
+                    )
+                case "trial.ended":
+                    if trial := trials.get(payload["id"]):
+                        lab.note_trial(trial)
+                case "verdict":
+                    verdict = decode(Verdict, payload)
+                    lab.findings.note_verdict(verdict)
+                    judged.append(verdict)
+                    lab.window.forget(verdict.proposal)
+                case "dropped":
+                    id = event.key.removeprefix("dropped:")
+                    lab.findings.note_dropped(id, is_broken=payload["broken"])
+                    lab.window.forget(id)
+                case "session":
+                    lab.session = max(lab.session, int(event.key.split(":")[1].split("/")[0]) + 1)
+                case "iteration":
+                    lab.iterations[payload["thread"]] = payload["iteration"] + 1
+    for verdict in judged:
+        lab.window.note_verdict(verdict, tests_of(ledger, verdict))
+    for proposal in lab.findings.proposals:  # those under way need all their trials
+        for trial in ledger.trials(proposal=proposal):
+            lab.window.add(trial)
+    for lesson in ledger.lessons(last=MAX_LESSONS):
+        lab.memory.add(lesson)
+
+
+def tests_of(ledger: Ledger, verdict: Verdict) -> list[Evidence]:
+    """The evidence of a verdict that holds measured gains."""
+    if verdict.gain is None:
+        return []
+    listed = set(verdict.evidence)
+    return [e for e in ledger.evidence(proposal=verdict.proposal) if e.id in listed]

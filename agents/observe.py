@@ -1,0 +1,132 @@
+"""Make the situation of one proposal from the findings, the pack and the directives."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from novum.agents.search.findings import MoveRecord, Node
+from novum.agents.search.protocol import Choice
+from novum.agents.situation import Branch, ConstantFact, Situation, Technique
+from novum.benchmarks.moves import constants
+from novum.errors import DoesNotApply
+from novum.tools.recall import describe
+from novum.tools.text import bounded
+
+if TYPE_CHECKING:
+    from novum.agents.lab import Lab
+
+MAX_BRANCHES = 8
+MAX_LESSONS = 6
+MAX_CONSTANTS = 40
+MAX_ATTEMPTED = 200
+MAX_TASK = 4_000
+CACHED_PARENTS = 32
+
+
+def observe(lab: Lab, thread: int, iteration: int, choice: Choice, seed: int) -> Situation:
+    """Everything that a proposal may rest on. A pure reading; nothing is changed."""
+    findings = lab.findings
+    parents = tuple(branch(lab, findings.nodes[tree]) for tree in choice.parents)
+    attempted = findings.tried_on(choice.parents)
+    values = lab.surfaces.of(lab, choice.parents[0])
+    question = f"{choice.mode} {choice.kind_hint or ''} {' '.join(parents[0].moves)}"
+    return Situation(
+        benchmark=lab.pack.id,
+        metric=lab.pack.manifest.metric.name,
+        better=lab.pack.manifest.metric.better,
+        task=bounded(lab.pack.task, MAX_TASK),
+        thread=thread,
+        iteration=iteration,
+        mode=choice.mode,
+        parents=parents,
+        kind_hint=choice.kind_hint or "",
+        frontier=tuple(branch(lab, n) for n in findings.frontier[:MAX_BRANCHES]),
+        directives=lab.directives.texts(),
+        budget=lab.budget.left(),
+        kinds=tuple(findings.kinds[k] for k in sorted(findings.kinds)),
+        lessons=tuple(describe(x) for x in lab.memory.recall(question, MAX_LESSONS)),
+        techniques=techniques(lab, values.applicable),
+        constants=tuple(
+            ConstantFact(
+                name=name,
+                value=value,
+                tried=tuple(k[len(name) + 1 :] for k in attempted if k.startswith(f"{name}=")),
+                better=findings.directions.get(name, ""),
+            )
+            for name, value in list(values.constants.items())[:MAX_CONSTANTS]
+        ),
+        attempted=tuple(k for k in attempted if k[0] != "~")[-MAX_ATTEMPTED:],
+        allow_repeat=lab.directives.allow_repeat,
+        n_proposals=findings.n_proposals,
+        random=seed,
+    )
+
+
+def branch(lab: Lab, node: Node) -> Branch:
+    """A candidate as the planner sees it."""
+    return Branch(
+        tree=node.tree,
+        label=node.label,
+        gain=round(lab.findings.gain(node), 6),
+        n_trials=node.n,
+        moves=node.moves,
+        summary=node.summary,
+    )
+
+
+def techniques(lab: Lab, applicable: frozenset[str]) -> tuple[Technique, ...]:
+    """The playbook with how each technique fared here."""
+    nothing = MoveRecord()
+    found = []
+    for name, move in lab.moves.techniques.items():
+        if lab.directives.bans(name):
+            continue
+        record = lab.findings.moves.get(name, nothing)
+        found.append(
+            Technique(
+                name=name,
+                kind=move.kind,
+                hypothesis=move.hypothesis,
+                prior=move.prior,
+                applies=name in applicable,
+                tried=record.tried,
+                won=record.won,
+                broken=record.broken,
+                gain_sum=round(record.gain_sum, 6),
+                weight=record.weight,
+            )
+        )
+    return tuple(found)
+
+
+class Surface:
+    """What the playbook finds to change in one candidate: its constants, what applies to it."""
+
+    def __init__(self, lab: Lab, tree: str) -> None:
+        files = lab.archive.files(tree)
+        self.constants = {c.name: str(c.value) for c in constants(files)}
+        fits = []
+        for name in lab.moves.techniques:
+            try:
+                lab.moves.apply(name, files)
+            except DoesNotApply:
+                continue
+            fits.append(name)
+        self.applicable = frozenset(fits)
+
+
+class Surfaces:
+    """Surfaces of the candidates that were looked at last: parsing takes longer than planning."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, Surface] = OrderedDict()
+
+    def of(self, lab: Lab, tree: str) -> Surface:
+        """The surface of a candidate."""
+        if tree not in self._known:
+            self._known[tree] = Surface(lab, tree)
+            if len(self._known) > CACHED_PARENTS:
+                self._known.popitem(last=False)
+        self._known.move_to_end(tree)
+        return self._known[tree]

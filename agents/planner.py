@@ -1,0 +1,145 @@
+"""The planner: what to try next, and from where."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Literal
+
+from langchain_core.messages import HumanMessage
+from langgraph.runtime import Runtime
+from langgraph.types import interrupt
+
+from novum.agents.conversation import Conversation
+from novum.agents.lab import Lab
+from novum.agents.observe import observe
+from novum.agents.prompting import MAX_TASK, render
+from novum.agents.search.findings import attempt_key
+from novum.agents.search.protocol import Choice
+from novum.agents.state import State
+from novum.errors import BudgetExhausted, ToolError
+from novum.lab.records import Json, Kind, Proposal
+from novum.tools.desk import Desk, NothingLeft, Proposed
+from novum.tools.registry import PLANNER_TOOLS
+from novum.tools.text import bounded
+
+if TYPE_CHECKING:
+    from novum.agents.situation import Situation
+
+CHOICE = "choice"
+MAX_TURNS = 6
+
+
+async def plan(state: State, runtime: Runtime[Lab]) -> State:
+    """Propose the next experiment, or say why there is none.
+
+    Reads `thread` and `iteration`; writes `proposal` and `reference`, or `idle`.
+    """
+    lab, thread, iteration = runtime.context, state["thread"], state["iteration"]
+    if pause := lab.pause():
+        interrupt({"directive": pause})
+    id = f"p{thread}-{iteration}"
+    choice, reference, seed = choose_where(lab, thread, id)
+    if id in lab.findings.proposals:  # recorded before a crash
+        return {"proposal": id, "reference": reference}
+    situation = observe(lab, thread, iteration, choice, seed)
+    desk = Desk(precedents=lab.memory, check_proposal=lambda p: check(lab, situation, p))
+    opening = HumanMessage(
+        render("planner", s=situation, task=bounded(lab.pack.task, MAX_TASK)),
+        additional_kwargs={"situation": situation.model_dump(mode="json")},
+    )
+    talk = Conversation(lab, "planner", f"{id}/planner", PLANNER_TOOLS, desk, opening)
+    try:
+        await talk.run(MAX_TURNS)
+    except BudgetExhausted as error:
+        return {"idle": str(error)}
+    match desk.outcome:
+        case Proposed() as proposed:
+            proposal = as_proposal(lab, state, situation, proposed)
+            lab.add_proposal(proposal)
+            return {"proposal": id, "reference": reference}
+        case NothingLeft(reason):
+            return {"idle": reason}
+    return {"idle": f"the planner made no acceptable proposal in {MAX_TURNS} turns"}
+
+
+def after_plan(state: State) -> Literal["coder", "record"]:
+    """Write code for a proposal; with none, record that."""
+    return "coder" if state.get("proposal") else "record"
+
+
+def choose_where(lab: Lab, thread: int, id: str) -> tuple[Choice, str, int]:
+    """The policy's choice, the reference and the random state: recorded, and so made once."""
+    known = lab.recorded(CHOICE, id)
+    if known is None:
+        seed = lab.seed("plan", id)
+        choice = pinned(lab) or lab.policy.choose(lab.findings, thread, Random(seed))
+        known = {
+            "mode": choice.mode,
+            "parents": list(choice.parents),
+            "kind_hint": choice.kind_hint,
+            "reference": lab.findings.head.tree,
+            "random": seed,
+        }
+        lab.note(CHOICE, id, known)
+    hint = Kind(known["kind_hint"]) if known["kind_hint"] else None
+    choice = Choice(known["mode"], tuple(known["parents"]), hint)
+    return choice, known["reference"], known["random"]
+
+
+def pinned(lab: Lab) -> Choice | None:
+    """The candidate that a directive wants every proposal to start from."""
+    prefix = lab.directives.pin
+    tree = next((t for t in lab.findings.nodes if prefix and t.startswith(prefix)), None)
+    return None if tree is None else Choice("improve", (tree,))
+
+
+def check(lab: Lab, situation: Situation, proposed: Proposed) -> None:
+    """Refuse what cannot be started from, what was tried, and what a directive forbids.
+
+    Raises:
+        ToolError: with the earlier proposal to look at.
+    """
+    parents = proposed.parents or (situation.head.tree,)
+    for tree in parents:
+        if tree not in lab.findings.nodes:
+            raise ToolError(f"there is no candidate {tree!r}; take the full id of one in the list")
+    if proposed.move.get("merge") and len(parents) < 2:
+        raise ToolError("a merge needs two parents")
+    lab.directives.require_allowed(proposed)
+    key = attempt_key(proposed.move, proposed.hypothesis)
+    before = lab.findings.tried_on(parents).get(key)
+    if before and not situation.allow_repeat:
+        raise ToolError(f"that was tried on these parents as {before}; propose something else")
+
+
+def as_proposal(lab: Lab, state: State, situation: Situation, proposed: Proposed) -> Proposal:
+    """The record of what was proposed, with the directions of changed constants."""
+    move: Json = dict(proposed.move)
+    values = {c.name: c.value for c in situation.constants}
+    directions = {
+        name: "up" if float(value) > float(values[name]) else "down"
+        for name, value in move.get("set", {}).items()
+        if name in values and is_number(str(value)) and is_number(values[name])
+    }
+    if directions:
+        move["direction"] = directions
+    return Proposal(
+        id=f"p{state['thread']}-{state['iteration']}",
+        thread=state["thread"],
+        iteration=state["iteration"],
+        hypothesis=proposed.hypothesis,
+        kind=Kind(proposed.kind),
+        parents=proposed.parents or (situation.head.tree,),
+        brain=lab.brain_names["planner"],
+        move=move,
+        created_s=lab.clock(),
+    )
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number to Python."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,186 @@
+"""Research: N threads over one executor, until a budget is spent or somebody says stop.
+
+    measure the noise of the start -> search -> certify the best against the start -> summary
+
+Calling it on a run that was cut off resumes it: trials that were under way are marked lost, each
+thread goes on at its last checkpoint, and what was done is not done again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from langgraph.types import Command
+
+from novum.agents.baseline import measure_noise
+from novum.agents.certify import certify, confirm_head
+from novum.agents.checkpoints import InlineSqliteSaver, open_checkpoints
+from novum.agents.control import Interrupted
+from novum.agents.design import is_long
+from novum.agents.graph import RECURSION_LIMIT, build_graph
+from novum.agents.lab import Lab
+from novum.agents.opening import SESSION, open_lab
+from novum.agents.state import State
+from novum.agents.summary import Summary, summarise
+from novum.lab.records import Label
+from novum.lab.run import RunFolder
+from novum.settings import Settings
+
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
+
+log = logging.getLogger(__name__)
+POLL_S = 0.5
+"""How often a paused or idle thread looks whether something changed."""
+
+
+async def research(run: RunFolder, settings: Settings) -> Summary:
+    """Do the research that the settings ask for in a run's folder; also resumes it.
+
+    The first SIGINT kills the trials in flight and leaves the run ready to be resumed; a second
+    one ends the process at once, and the run can be resumed all the same. Whoever wants to watch
+    reads the ledger.
+
+    Raises:
+        NovumError: see `open_lab`; what was recorded until then stays.
+    """
+    with open_lab(run, settings) as lab:
+        return await work(lab, settings.threads)
+
+
+async def work(lab: Lab, n_threads: int) -> Summary:
+    """Measure the noise, search, certify; returns what came of it."""
+    session = str(lab.session)
+    lab.note(SESSION, f"{session}/begin", {"pid": os.getpid()})
+    with open_checkpoints(lab.run.checkpoints) as saver, signals(lab):
+        try:
+            await measure_noise(lab)
+            lab.update_reserve()
+            await search(lab, saver, n_threads)
+            await certify(lab)
+        except Interrupted:
+            log.info("interrupted; the run can be resumed")
+        finally:
+            lab.note(SESSION, f"{session}/end", {"wall_s": lab.budget.wall_s})
+    return summarise(lab)
+
+
+async def search(lab: Lab, saver: InlineSqliteSaver, n_threads: int) -> None:
+    """Run the threads until all have stopped.
+
+    Raises:
+        Interrupted: the user wants to go on later.
+    """
+    graph = build_graph(saver)
+    idle: set[int] = set()
+    try:
+        async with asyncio.TaskGroup() as group:
+            for thread in range(n_threads):
+                group.create_task(Thread(lab, graph, saver, thread, n_threads, idle).work())
+    except* Interrupted:
+        raise Interrupted from None
+
+
+class Thread:
+    """One line of research: iterations of the graph, one after another."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        graph: CompiledStateGraph[State, Lab, State, State],
+        saver: InlineSqliteSaver,
+        thread: int,
+        n_threads: int,
+        idle: set[int],
+    ) -> None:
+        self.lab = lab
+        self.graph = graph
+        self.saver = saver
+        self.thread = thread
+        self.n_threads = n_threads
+        self.idle = idle
+        self.name = f"thread-{thread}"
+        self.config: Any = {
+            "configurable": {"thread_id": self.name},
+            "recursion_limit": RECURSION_LIMIT,
+        }
+
+    async def work(self) -> None:
+        """Iterate until there is a reason to stop; first of all, finish what was cut off."""
+        lab = self.lab
+        snapshot = await self.graph.aget_state(self.config)
+        iteration = lab.next_iteration(self.thread)
+        unfinished = bool(snapshot.next)
+        while unfinished or not lab.stop_reason():
+            begin: State = {"thread": self.thread, "iteration": iteration}
+            out = await self.iterate(None if unfinished else begin)
+            unfinished = False
+            iteration += 1
+            if out is None:  # the search stopped while the thread was paused
+                return
+            if out.get("idle"):
+                await self.wait_for_findings(out["idle"])
+            elif out.get("label") == Label.PROMISING:
+                lab.update_reserve()
+                if is_long(lab.budget.left()) and lab.findings.head.tree == out["candidate"]:
+                    await confirm_head(lab)
+
+    async def iterate(self, begin: State | Command[Any] | None) -> dict[str, Any] | None:
+        """One iteration to its end, through pauses; `None` if it was stopped during one."""
+        lab = self.lab
+        while True:
+            out = await self.graph.ainvoke(begin, self.config, context=lab, durability="sync")
+            if "__interrupt__" not in out:
+                # A finished iteration is in the ledger; its checkpoints would only grow the file.
+                await self.saver.adelete_thread(self.name)
+                lab.control.news()
+                return dict(out)
+            while lab.pause():
+                if lab.stop_reason():
+                    return None
+                await lab.control.wait(POLL_S)
+            begin = Command(resume=True)
+
+    async def wait_for_findings(self, reason: str) -> None:
+        """Wait until another thread has found something; stop the search when all are idle."""
+        lab = self.lab
+        self.idle.add(self.thread)
+        seen = lab.findings.n_closed
+        while lab.findings.n_closed == seen and not lab.stop_reason():
+            if len(self.idle) == self.n_threads:
+                lab.control.stop(f"nothing is left to try: {reason}")
+            else:
+                await lab.control.wait(POLL_S)
+        self.idle.discard(self.thread)
+
+
+@contextmanager
+def signals(lab: Lab) -> Iterator[None]:
+    """Ctrl-C and SIGTERM interrupt the run; the second one falls through to Python."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def first() -> None:
+        release()
+        lab.control.interrupt()
+
+    def release() -> None:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+    try:
+        for number in numbers:
+            loop.add_signal_handler(number, first)
+    except (RuntimeError, ValueError):
+        yield  # not the main thread (a server): whoever owns the signals calls `interrupt`
+        return
+    try:
+        yield
+    finally:
+        release()

@@ -1,0 +1,18 @@
+"""Always build on the best: keep what won, drop what did not."""
+
+from __future__ import annotations
+
+from random import Random
+
+from novum.agents.search.findings import Findings
+from novum.agents.search.protocol import Choice
+
+
+class Greedy:
+    """Every thread improves the current head."""
+
+    name = "greedy"
+
+    def choose(self, findings: Findings, thread: int, rng: Random) -> Choice:
+        """Improve the head."""
+        return Choice("improve", (findings.head.tree,))

@@ -1,0 +1,31 @@
+"""The contract of a search policy: from findings and a recorded random state to a choice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from novum.agents.search.findings import Findings
+from novum.agents.situation import Mode
+from novum.lab.records import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Where the next proposal starts."""
+
+    mode: Mode
+    parents: tuple[str, ...]
+    """Tree hashes; two or more for `combine`."""
+    kind_hint: Kind | None = None
+    """A kind of change that would keep the search diverse."""
+
+
+class SearchPolicy(Protocol):
+    """Pure: the same findings, thread and random state give the same choice."""
+
+    name: str
+
+    def choose(self, findings: Findings, thread: int, rng: Random) -> Choice:
+        """Where a thread goes next. `findings` holds at least the start."""
