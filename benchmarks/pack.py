@@ -184,6 +184,28 @@ class Pack:
         """Whether a candidate may change this file."""
         return any(fnmatch(path, glob) for glob in self.manifest.editable)
 
+    def out_of_scope(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
+        """Files that a candidate may not change and that differ from the start nearest to it."""
+        fixed = {p: sha256(content).digest() for p, content in files.items()}
+        fixed = {path: digest for path, digest in fixed.items() if not self.is_editable(path)}
+        differing = (
+            tuple(sorted({path for path, _ in start.items() ^ fixed.items()}))
+            for start in self._fixed_files
+        )
+        return min(differing, key=len)
+
+    @cached_property
+    def _fixed_files(self) -> tuple[dict[str, bytes], ...]:
+        """Digests of the files of each start that nobody may change."""
+        return tuple(
+            {
+                path: sha256(content).digest()
+                for path, content in self.start_files(start).items()
+                if not self.is_editable(path)
+            }
+            for start in self.starts
+        )
+
     @cached_property
     def task(self) -> str:
         """What the researcher is told."""

@@ -22,8 +22,8 @@ REAP_MS = 200  # orphans that end by themselves wait this long for their parent 
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def main(words: list[str]) -> int:
-    """Run the program named after `--` under the options before it."""
+def main(words: list[str]) -> None:
+    """Run the program named after `--` under the options before it, and end with 0 if told so."""
     split = words.index("--")
     options = dict(word.split("=", 1) for word in words[:split])
     channel, go = int(options["status_fd"]), int(options["go_fd"])
@@ -33,7 +33,7 @@ def main(words: list[str]) -> int:
     _limit(options)
     os.write(channel, b"ready 0\n")
     if os.read(go, 1) != b"1":  # the harness died, or gave up, before the program existed
-        return 1
+        os._exit(1)
     os.close(go)
     child = os.fork()
     if child == 0:
@@ -42,7 +42,7 @@ def main(words: list[str]) -> int:
     _end_the_rest()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     os.write(channel, f"exit {status} {used.ru_utime + used.ru_stime:.6f}\n".encode())
-    return 0
+    os._exit(0)  # 4 ms sooner than the interpreter takes to tidy up
 
 
 def _become_subreaper() -> None:
@@ -104,18 +104,18 @@ def _wait(child: int, channel: int) -> int:
 
 def _end_the_rest() -> None:
     """Kill whatever is left below until nothing is: a dead parent's children become ours."""
-    while True:
-        for pid in _descendants():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        try:
-            os.waitpid(-1, 0)
+    try:
+        while True:
             while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return
+                pass  # an error says that nothing is left: every orphan below is a child of ours
+            for pid in _descendants():
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            os.waitpid(-1, 0)
+    except ChildProcessError:
+        return
 
 
 def _descendants() -> list[int]:
@@ -134,4 +134,4 @@ def _descendants() -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

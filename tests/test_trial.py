@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from novum.benchmarks.protocol import Graded, Grader, TrialContext, TrialRequest
 from novum.errors import DiskFull, SandboxLost, SandboxUnavailable, UsageError
 from novum.lab.records import TrialStatus
 from novum.sandboxes import Sandbox, find_sandbox
+from novum.sandboxes.executor import Executor
 from novum.sandboxes.process import ProcessSandbox
 from novum.sandboxes.slots import Slot
 
@@ -570,6 +572,32 @@ def test_files_that_are_not_those_that_were_frozen_are_refused(toy: Toy) -> None
             slot=toy.slot,
             scratch=toy.scratch,
         )
+
+
+def test_a_candidate_that_changes_more_than_it_may_is_not_run(toy: Toy) -> None:
+    files = {**PACK.start_files(), "harness.py": b"def start(): pass"}
+    result = run_trial(
+        TrialRequest(files, tree_hash(files), 0),
+        pack=PACK,
+        profile=toy.profile,
+        grader=toy.grader(),
+        sandbox=toy.sandbox,
+        slot=toy.slot,
+        scratch=toy.scratch,
+    )
+    assert (result.status, result.metric) == (TrialStatus.CRASHED, None)
+    assert "not editable: harness.py" in result.error
+    assert names_of(result) == ["refused"]
+
+
+async def test_trials_side_by_side_give_what_they_give_alone(toy: Toy) -> None:
+    def work(seed: int) -> Callable[[Slot], TrialResult]:
+        return lambda slot: replace(toy, slot=slot).trial(START + SAVE, seed=seed)
+
+    async with Executor([Slot(0), Slot(1)]) as executor:
+        together = await asyncio.gather(*(executor.run(work(seed)) for seed in (1, 2, 1, 2)))
+    assert [r.status for r in together] == [TrialStatus.FINISHED] * 4
+    assert together[0].metric == together[2].metric != together[1].metric == together[3].metric
 
 
 def test_a_stop_kills_the_trial_and_says_so(toy: Toy) -> None:

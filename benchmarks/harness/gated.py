@@ -74,7 +74,9 @@ class GatedGrader(ABC):
     def plan(self, request: TrialRequest) -> RunPlan:
         """The run stage of a request."""
         profile = self.profile
-        budget_s = profile.smoke_s if request.smoke else profile.budget(request.fidelity)
+        budget_s = profile.budget(request.fidelity)
+        if request.smoke:
+            budget_s = min(budget_s, profile.smoke_s)
         slowdown = CPU_SLOWDOWN if profile.clock == "cpu" else 1.0
         wall_s = profile.allowance_s + slowdown * budget_s + GRACE_S
         return RunPlan(

@@ -16,6 +16,7 @@ from novum.benchmarks.protocol import (
     CandidateFailed,
     Graded,
     Grader,
+    Phase,
     TrialRequest,
     TrialResult,
 )
@@ -53,6 +54,8 @@ def run_trial(
         raise UsageError(
             f"the files to run have tree hash {found[:12]}, not {request.tree[:12]} as frozen"
         )
+    if foreign := pack.out_of_scope(request.files):
+        return _refused(pack, f"it changes files that are not editable: {', '.join(foreign)}")
     began_s = time.monotonic()
     with scratch_folder(scratch) as folder:
         stages = Stages(request, profile=profile, sandbox=sandbox, slot=slot, scratch=folder)
@@ -71,6 +74,22 @@ def run_trial(
         log=_log_of(stages),
         phases=tuple(stages.phases),
         self_reported=pack.manifest.self_reported or bool(graded and graded.self_reported),
+    )
+
+
+def _refused(pack: Pack, reason: str) -> TrialResult:
+    """The result of a candidate that is not run at all."""
+    return TrialResult(
+        status=TrialStatus.CRASHED,
+        metric=None,
+        observed={},
+        claimed={},
+        probes=(),
+        artifact="",
+        error=reason,
+        log="",
+        phases=(Phase("refused", 0.0, {"reason": reason}),),
+        self_reported=pack.manifest.self_reported,
     )
 
 
