@@ -105,7 +105,7 @@ async def test_bad_tool_calls_come_back_as_text_and_the_coder_goes_on(make_lab: 
     assert coder.offered[0] == [tool.name for tool in CODER_TOOLS]
     (candidate,) = lab.ledger.candidates(proposal="p0-0")
     assert candidate.summary == "A better rate" and candidate.changed_lines == 2
-    assert lab.ledger.counts().get("verdicts") == 1
+    assert len(lab.ledger.verdicts(proposal="p0-0")) == 1
 
 
 async def test_a_crash_of_the_smoke_test_comes_back_three_times_at_most(make_lab: Any) -> None:
