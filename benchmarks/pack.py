@@ -8,6 +8,7 @@ imports a pack by name.
 from __future__ import annotations
 
 import importlib.util
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -266,7 +267,13 @@ def load_module(path: Path, name: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise PackError(f"{path} cannot be imported")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # Registered before it runs: dataclasses and pydantic look annotations up by module name.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 
