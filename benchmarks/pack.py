@@ -84,7 +84,13 @@ class Profile(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=T
 
     def limits(self, wall_s: float) -> Limits:
         """The sandbox limits of one stage that may last `wall_s`."""
-        return Limits(wall_s, self.memory_bytes, self.pids, self.file_bytes, self.output_bytes)
+        return Limits(
+            wall_s=wall_s,
+            memory_bytes=self.memory_bytes,
+            pids=self.pids,
+            file_bytes=self.file_bytes,
+            output_bytes=self.output_bytes,
+        )
 
     def budget(self, fidelity: str) -> float:
         """Budget in seconds at a fidelity.

@@ -17,7 +17,6 @@ from novum.benchmarks.nanochat.bpb import (
     target_nats,
 )
 from novum.benchmarks.nanochat.probes import (
-    probe_alignment,
     probe_floor,
     probe_independence,
     probe_repeat,
@@ -125,10 +124,9 @@ def test_an_honest_model_passes_every_probe() -> None:
         probe_suffix(bigram, ROWS, V, rng()),
         probe_repeat(bigram, ROWS, V, lambda: bits_per_byte(bigram, TEXT, V, 8)),
         probe_independence(bigram, ROWS, V, rng()),
-        probe_alignment(bigram, ROWS, TEXT.targets[:6], V, rng()),
         probe_floor(bits_per_byte(bigram, TEXT, V, 8), 0.1),
     ]
-    assert [p.outcome for p in probes] == [Outcome.PASS] * 5
+    assert [p.outcome for p in probes] == [Outcome.PASS] * 4
     assert all(type(p.detail[k]) is float for p in probes for k in p.detail)
 
 
@@ -181,14 +179,6 @@ def test_a_model_that_uses_the_other_rows_of_a_batch_fails_the_independence_prob
         return bigram(tokens) + np.log1p(counts).astype(np.float32)
 
     assert probe_independence(mixes, ROWS, V, rng()).outcome is Outcome.FAIL
-
-
-def test_answers_for_another_place_fail_the_alignment_probe() -> None:
-    def displaced(tokens: Tokens) -> Logits:
-        return -bigram(tokens)
-
-    probe = probe_alignment(displaced, ROWS, TEXT.targets[:6], V, rng())
-    assert probe.outcome is Outcome.FAIL
 
 
 def test_a_score_below_the_floor_is_not_believed() -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from novum.benchmarks import nanochat
+from novum.benchmarks.harness.scratch import tree_hash
+from novum.benchmarks.harness.trial import run_trial
 from novum.benchmarks.nanochat.bpb import Logits, Model, Tokens
 from novum.benchmarks.nanochat.grade import Grader
 from novum.benchmarks.pack import Profile, load_pack
@@ -25,11 +26,12 @@ from novum.benchmarks.protocol import (
     TrialRequest,
 )
 from novum.errors import PackError
-from novum.lab.records import Outcome
+from novum.lab.records import Outcome, TrialStatus
 from novum.sandboxes.protocol import Exit, ExitCause, Limits
+from novum.sandboxes.registry import find_sandbox
+from novum.sandboxes.slots import Slot
 
 V = 300
-ENDED = Exit(ExitCause.EXITED, 0, 5.0, 5.0, 1 << 20, "", "", False, 0)
 
 
 def flat(tokens: Tokens) -> Logits:
@@ -60,22 +62,25 @@ class Context:
 
     device = "cpu"
 
-    def __init__(self, request: TrialRequest, model: Model, scratch: Path, **changes: Any) -> None:
+    def __init__(self, request: TrialRequest, model: Model, scratch: Path) -> None:
         self.request = request
         self.model = model
         self.scratch = scratch
         self.plans: list[RunPlan] = []
-        self.outcome = replace(
-            RunOutcome(ENDED, True, 4.9, 5.0, False, scratch, "d", 123, {}, ()), **changes
-        )
 
     def run_stage(self, plan: RunPlan) -> RunOutcome:
         self.plans.append(plan)
-        return self.outcome
+        ended = Exit(ExitCause.EXITED, 0, 5.0, 5.0, 1 << 20, "", "", False, 0)
+        return RunOutcome(ended, True, 4.9, 5.0, False, 2.0, self.scratch, "digest", 123, 1, {}, ())
 
     @contextmanager
     def score_stage(
-        self, artifact: Path, *, entry: str, info: Mapping[str, Any], limits: Limits
+        self,
+        artifact: Path,
+        *,
+        entry: str,
+        limits: Limits,
+        tensors: Literal["numpy", "torch"] = "torch",
     ) -> Iterator[ScoreSession]:
         yield ModelSession(self.model)
 
@@ -96,7 +101,7 @@ def grader(tmp_path_factory: pytest.TempPathFactory) -> Grader:
         "data": {"corpus": f"text:{texts}", "vocab_size": V, "held_out_fraction": 0.1}
         | {"held_out_bytes": 4000, "max_document_bytes": 400},
     }
-    profile = Profile(name="cpu", budget_s=5, clock="cpu", options=options)
+    profile = Profile(name="cpu", budget_s=5, smoke_s=2, clock="cpu", options=options)
     return Grader(Path(nanochat.__file__).parent, profile, tmp_path_factory.mktemp("cache"))
 
 
@@ -116,12 +121,9 @@ def test_the_shipped_pack_is_valid_and_its_options_are_understood(tmp_path: Path
 def test_an_honest_model_gets_its_bits_per_byte_and_passes(grader: Grader, tmp_path: Path) -> None:
     graded = grade(grader, flat, tmp_path)
     assert 3 < graded.metric < 9
-    assert {p.name for p in graded.probes} == {
-        "repeat", "suffix", "independence", "alignment", "floor"
-    }  # fmt: skip
-    failed = [p for p in graded.probes if p.outcome is not Outcome.PASS and p.name != "alignment"]
-    assert not failed
-    assert graded.observed["artifact_bytes"] == 123 and not graded.self_reported
+    names = {p.name for p in graded.probes if p.outcome is Outcome.PASS}
+    assert names == {"repeat", "suffix", "independence", "floor"}
+    assert graded.observed["answered_s"] > 0 and not graded.self_reported
 
 
 def test_search_and_claims_read_different_text(grader: Grader, tmp_path: Path) -> None:
@@ -146,9 +148,7 @@ def test_the_candidate_gets_public_facts_before_the_clock_and_no_held_out_text(
     context = Context(TrialRequest({}, "tree", 7), flat, tmp_path)
     grader.trial(context)
     (plan,) = context.plans
-    assert dict(plan.info) == {
-        "seed": 7, "vocab_size": V, "context": 16, "budget_s": 5, "clock": "cpu", "device": "cpu"
-    }  # fmt: skip
+    assert dict(plan.info) == {"vocab_size": V, "context": 16}
     assert set(plan.arrays) == {"train", "token_bytes", "token_lengths"}
     assert plan.limits.wall_s > plan.allowance_s + plan.budget_s
 
@@ -157,31 +157,6 @@ def test_a_smoke_trial_is_short(grader: Grader, tmp_path: Path) -> None:
     context = Context(TrialRequest({}, "tree", 7, smoke=True), flat, tmp_path)
     grader.trial(context)
     assert context.plans[0].budget_s == 2.0
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"started": False}, "never called"),
-        ({"artifact_bytes": 0}, "nothing stood"),
-        ({"exit": replace(ENDED, code=1, stderr="Traceback\nKeyError: 'x'")}, "KeyError: 'x'"),
-        ({"exit": replace(ENDED, cause=ExitCause.OUT_OF_MEMORY)}, "out of memory"),
-    ],
-)
-def test_a_run_that_went_wrong_is_the_candidates_fault_with_the_reason(
-    grader: Grader, tmp_path: Path, changes: dict[str, Any], reason: str
-) -> None:
-    context = Context(TrialRequest({}, "tree", 7), flat, tmp_path, **changes)
-    with pytest.raises(CandidateFailed, match=reason):
-        grader.trial(context)
-
-
-def test_a_run_that_the_deadline_killed_is_scored_by_what_it_had_saved(
-    grader: Grader, tmp_path: Path
-) -> None:
-    killed = replace(ENDED, cause=ExitCause.KILLED, code=-9)
-    context = Context(TrialRequest({}, "tree", 7), flat, tmp_path, exit=killed, hit_deadline=True)
-    assert grader.trial(context).metric > 0
 
 
 def test_logits_that_are_not_finite_fail_the_trial(grader: Grader, tmp_path: Path) -> None:
@@ -193,3 +168,27 @@ def test_an_unknown_option_is_an_error_of_the_pack(tmp_path: Path) -> None:
     profile = Profile(name="cpu", budget_s=5, options={"contxt": 16})
     with pytest.raises(PackError, match="contxt"):
         Grader(tmp_path, profile, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("candidate", ["start/vanilla/train.py", "cheats/peek.py"])
+def test_a_real_trial_behind_the_gate_ends_with_a_grade(
+    grader: Grader, tmp_path: Path, candidate: str
+) -> None:
+    pytest.importorskip("torch", reason="pip install 'novum[train]' runs this")
+    pack = load_pack(Path(nanochat.__file__).parent)
+    files = {"train.py": (pack.folder / candidate).read_bytes()}
+    result = run_trial(
+        TrialRequest(files, tree_hash(files), 7, smoke=True),
+        pack=pack,
+        profile=grader.profile,
+        grader=grader,
+        sandbox=find_sandbox("process"),
+        slot=Slot(cores=(0,)),
+        scratch=tmp_path,
+    )
+    assert result.status is TrialStatus.FINISHED, result.error + result.log
+    outcomes = {p.name: p.outcome for p in result.probes}
+    assert (outcomes.pop("suffix") is Outcome.FAIL) == (candidate == "cheats/peek.py")
+    if candidate != "cheats/peek.py":
+        assert set(outcomes.values()) == {Outcome.PASS} and 1 < (result.metric or 0) < 9

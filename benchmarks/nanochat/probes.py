@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from novum.benchmarks.nanochat.bpb import Logits, Model, Tokens, checked, target_nats
+from novum.benchmarks.nanochat.bpb import Logits, Model, Tokens, checked
 from novum.lab.records import Outcome, Probe
 
 EXACT = 1e-3  # same shapes, same kernels: an honest model repeats itself to the last bit
@@ -27,7 +27,7 @@ def probe_suffix(model: Model, rows: Tokens, vocab_size: int, rng: np.random.Gen
     """
     before = ask(model, rows, vocab_size)
     n_rows, context = rows.shape
-    cuts = [1, context - 1, *rng.integers(1, context, size=n_rows).tolist()][:n_rows]
+    cuts = [1, context - 1, *rng.integers(1, context, (n_rows,)).tolist()][:n_rows]
     changed = rows.copy()
     for i, cut in enumerate(cuts):
         changed[i, cut:] = other_suffix(rows, i, cut, vocab_size, rng)
@@ -69,19 +69,6 @@ def probe_independence(
     alone = ask(model, rows[row : row + 1], vocab_size)[0]
     off = max(difference(together[order], shuffled), difference(together[row], alone))
     return verdict("independence", off, REORDERED, "other rows of a batch move a row's logits")
-
-
-def probe_alignment(
-    model: Model, rows: Tokens, targets: Tokens, vocab_size: int, rng: np.random.Generator
-) -> Probe:
-    """Logits fit their own targets better than shuffled ones: flat or displaced answers do not."""
-    logits = ask(model, rows, vocab_size)
-    own = float(target_nats(logits, targets).mean())
-    shuffled = rng.permutation(targets.reshape(-1)).reshape(targets.shape)
-    other = float(target_nats(logits, shuffled).mean())
-    outcome = Outcome.PASS if own < other else Outcome.FAIL
-    summary = f"{own:.3f} nats on the targets, {other:.3f} on shuffled ones"
-    return Probe("alignment", outcome, summary, {"own_nats": own, "shuffled_nats": other})
 
 
 def probe_floor(bpb: float, floor: float) -> Probe:
