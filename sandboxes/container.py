@@ -53,6 +53,15 @@ class Demultiplexer:
             view = view[n:]
 
 
+def close_stream(stream: Any) -> None:
+    """Close an attached stream and the connection under it, which the SDK leaves open."""
+    connection = getattr(stream, "_sock", None)
+    with contextlib.suppress(OSError):
+        stream.close()
+        if connection is not None:
+            connection.close()
+
+
 class ContainerTree:
     """The processes of one container.
 
@@ -117,8 +126,7 @@ class ContainerTree:
         """See `Tree.teardown`."""
         with contextlib.suppress(Exception):  # removed by somebody else: gone is gone
             self._client.api.remove_container(self._identity, force=True, v=True)
-        with contextlib.suppress(OSError):
-            self._stream.close()
+        close_stream(self._stream)
         shutil.rmtree(self._scratch, ignore_errors=True)
         return count_left(self._group, self._namespace)
 

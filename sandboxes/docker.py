@@ -18,6 +18,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from novum.errors import SandboxLost, SandboxUnavailable
 from novum.sandboxes import gpus, image, interpreter, seccomp
 from novum.sandboxes.bubblewrap import INSIDE, OPEN_FILES, START_S, visible
 from novum.sandboxes.capture import Capture
-from novum.sandboxes.container import ContainerTree, Demultiplexer
+from novum.sandboxes.container import ContainerTree, Demultiplexer, close_stream
 from novum.sandboxes.grants import container_user, grant
 from novum.sandboxes.protocol import Confinement, Mount, Promise, SandboxedProcess
 from novum.sandboxes.watch import Channels, Watched, read_line
@@ -140,6 +141,7 @@ class DockerSandbox:
             stream = client.api.attach_socket(
                 identity, params={"stdout": 1, "stderr": 1, "stream": 1, "logs": 0}
             )
+            on_failure.callback(close_stream, stream)
             output = os.dup(stream.fileno())
             on_failure.callback(os.close, output)
             client.api.start(identity)
@@ -177,16 +179,9 @@ class DockerSandbox:
         with self._lock:
             if self._client is not None:
                 return self._client
-            import docker
-
-            where = self._host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-            try:
-                _knock(where)
-                client = docker.DockerClient(base_url=where, timeout=60, version="auto")
-                client.ping()
-                self._info = client.info()
-            except Exception as error:
-                raise SandboxUnavailable(_remedy(error, where)) from error
+            client = connect(self._host)
+            self._info = client.info()
+            weakref.finalize(self, client.close)
             self._client = client
         with contextlib.suppress(Exception):  # leftovers are no reason not to start
             self.reap()
@@ -197,22 +192,48 @@ class DockerSandbox:
         return self._info
 
 
+def connect(host: str | None = None) -> DockerClient:
+    """A client of the engine that answers at `host`, `DOCKER_HOST` or the usual socket.
+
+    Raises:
+        SandboxUnavailable: none answers, or we may not speak to it; the message says what to do.
+    """
+    try:
+        import docker
+    except ImportError as error:
+        raise SandboxUnavailable(
+            "Docker's Python library is not installed here.\n"
+            "Install it (pip install docker), or use the bubblewrap sandbox."
+        ) from error
+    where = host or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    try:
+        _knock(where)
+        client = docker.DockerClient(base_url=where, timeout=60, version="auto")
+        client.ping()
+    except Exception as error:
+        raise SandboxUnavailable(_remedy(error, where)) from error
+    return client
+
+
 def _body(
     client: DockerClient, confinement: Confinement, facts: image.ImageFacts, shared: Path
 ) -> dict[str, Any]:
     """The request that creates the container, in the engine's own words."""
+    import docker.types
     from docker.types import Ulimit
 
     limits, (uid, gid) = confinement.limits, container_user()
-    binds = [f"{shared}:{INSIDE}:ro"]
+    mounts = [Mount(shared, Path(INSIDE)), *confinement.mounts]
     if facts.is_host:
-        binds += [f"{path}:{path}:ro" for path in _host_paths()]
-    binds += [f"{m.source}:{m.target}:{'rw' if m.writable else 'ro'}" for m in confinement.mounts]
+        mounts += [Mount(Path(path), Path(path)) for path in _host_paths()]
     tmpfs = {"/tmp": f"{TMPFS_OPTIONS},size={limits.file_bytes}"}
     if facts.is_host:
         tmpfs |= {str(p): "ro,nosuid,nodev,size=4k" for p in interpreter.package_folders()}
     host = client.api.create_host_config(
-        binds=binds,
+        mounts=[
+            docker.types.Mount(str(m.target), str(m.source), type="bind", read_only=not m.writable)
+            for m in mounts
+        ],
         tmpfs=tmpfs,
         network_mode="none",
         read_only=True,

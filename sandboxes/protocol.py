@@ -136,6 +136,10 @@ class Sandbox(Protocol):
     def promises(self) -> frozenset[Promise]:
         """What holds here. Whatever is missing is not promised, and every view says so."""
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """What enforces them on this machine (namespaces, seccomp, cgroup-v2, ...)."""
+
     def check(self) -> None:
         """Raise `SandboxUnavailable`, with the remedy, unless this provider can run here."""
 

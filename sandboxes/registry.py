@@ -39,12 +39,19 @@ ISOLATING = ("bubblewrap", "docker")
 def find_sandbox(name: str = "auto") -> Sandbox:
     """The provider of this name, ready to start processes.
 
+    `docker:IMAGE` names another image than the default, such as `docker:novum-sandbox:full`.
     `auto` never falls back to `process`, which does not isolate: that one is asked for by name.
 
     Raises:
         UnknownName: there is no such provider.
         SandboxUnavailable: it cannot run here; for `auto`, none that isolates can.
     """
+    if name.startswith("docker:"):
+        from novum.sandboxes.docker import DockerSandbox
+
+        chosen = DockerSandbox(image_name=name.partition(":")[2])
+        chosen.check()
+        return chosen
     if name != "auto":
         if name not in PROVIDERS:
             known = ", ".join(["auto", *PROVIDERS])

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Protocol
 
 from novum.sandboxes.capture import Capture
+from novum.sandboxes.disk import excess
 from novum.sandboxes.protocol import Exit, ExitCause, Limits
 
 SAMPLE_S = 0.05  # a tree that allocates 10 GB/s overshoots by 0.5 GB where no cgroup stops it first
 DISK_SAMPLE_S = 0.5
 DRAIN_S = 2.0
 DEATH_S = 10.0  # a process in uninterruptible I/O dies late; it is then counted as a survivor
-MAX_ENTRIES = 200_000  # files and folders in the writable mounts: a file system has finite inodes
 CHUNK = 1 << 16
 
 Sink = Callable[[bytes], None]
@@ -158,8 +158,8 @@ class Watched:
                 if self._killed_s and now >= self._killed_s + DEATH_S:
                     is_alive = False
                 if now >= next_disk:
-                    if self._disk_is_full():
-                        self._note("novum: killed: the writable folders grew over their limit\n")
+                    if reason := excess(self._writable, self._limits.disk_bytes):
+                        self._note(f"novum: killed for its writable folders: {reason}\n")
                         self._end(ExitCause.KILLED)
                     next_disk = time.monotonic() + DISK_SAMPLE_S + 5 * (time.monotonic() - now)
             wall_s = time.monotonic() - self._started_s
@@ -229,17 +229,6 @@ class Watched:
             self._killed_s = time.monotonic()
             self._tree.kill()
 
-    def _disk_is_full(self) -> bool:
-        n_bytes = n_entries = 0
-        for folder in self._writable:
-            for entry in _walk(folder):
-                n_entries += 1
-                with contextlib.suppress(OSError):
-                    n_bytes += entry.stat(follow_symlinks=False).st_blocks * 512
-                if n_bytes > self._limits.disk_bytes or n_entries > MAX_ENTRIES:
-                    return True
-        return False
-
     def _account(self, wall_s: float, n_oom_kills: int, n_survivors: int) -> Exit:
         status, reported_cpu_s = _parse(bytes(self._report))
         with self._lock:
@@ -287,19 +276,6 @@ def read_line(fd: int, timeout_s: float) -> bytes:
             raise ValueError("it ended before it was ready")
         data += chunk
     return data
-
-
-def _walk(folder: Path) -> list[os.DirEntry[str]]:
-    """Entries below `folder`, links not followed; at most a few more than `MAX_ENTRIES`."""
-    found: list[os.DirEntry[str]] = []
-    pending = [os.fspath(folder)]
-    while pending and len(found) <= MAX_ENTRIES:
-        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                found.append(entry)
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
-    return found
 
 
 def _parse(report: bytes) -> tuple[int | None, float]:

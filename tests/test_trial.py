@@ -91,7 +91,7 @@ def toy(tmp_path: Path) -> Iterator[Toy]:
     assert not list(made.scratch.glob("*")), "a trial left files in its scratch folder"
 
 
-@pytest.fixture(params=["process", "bubblewrap"])
+@pytest.fixture(params=["process", "bubblewrap", pytest.param("docker", marks=pytest.mark.docker)])
 def any_toy(request: pytest.FixtureRequest, toy: Toy) -> Toy:
     try:
         return Toy(find_sandbox(request.param), toy.scratch, toy.profile)
