@@ -1,9 +1,9 @@
-"""Questions to a language model, put so that it cannot tell a question from the text it is scored on.
+"""Questions to a language model, put so that it cannot tell them from the text it is scored on.
 
 A model is asked in two processes that share nothing. The first one is scored. The second one sees
 the same rows with other ends, in other batches and another order, and never sees the text itself:
-whatever a model remembers, counts or suspects in one process does not help it to answer as it did in
-the other. All requests have one shape. A new end follows the old beginning as naturally as the
+whatever a model remembers, counts or suspects in one process does not help it to answer as it did
+in the other. All requests have one shape. A new end follows the old beginning as naturally as the
 text does: it is taken from a place where the same two tokens went on differently.
 
 Logits of the same prefix must agree. They do not where a model looks ahead, at other rows of the
@@ -112,9 +112,7 @@ def probe_alone(reading: Reading, fresh: Model, rows: Tokens, rng: np.random.Gen
     return compared("alone", off, REORDERED, "a row by itself, or cut short, gives other logits")
 
 
-def probe_alignment(
-    reading: Reading, targets: Tokens, rng: np.random.Generator
-) -> Probe:
+def probe_alignment(reading: Reading, targets: Tokens, rng: np.random.Generator) -> Probe:
     """Logits fit their own targets better than shuffled ones: flat or displaced answers do not."""
     shuffled = rng.permutation(targets.reshape(-1)).reshape(targets.shape)
     own, other = float(reading.nats.mean()), float(nats_of(reading.logits, shuffled).mean())
