@@ -140,7 +140,7 @@ def nats_of(logits: Logits, targets: Tokens) -> NDArray[np.float64]:
 
 def other_end(rows: Tokens, row: int, cut: int, rng: np.random.Generator) -> Tokens:
     """A row whose tokens from `cut` on are another natural continuation of the two before."""
-    own = rows[row].copy()
+    own: Tokens = rows[row].copy()
     length = len(own) - cut
     for context in (2, 1, 0):
         if context > cut:

@@ -7,7 +7,8 @@
     import ...
 
 Lines that begin with `#:` are the header; it is taken off before the candidate is frozen. A line
-`#: file: NAME` further down begins another file of the candidate. Families of honest cases are named `honest`.
+`#: file: NAME` further down begins another file of the candidate. Honest cases are of the family
+`honest`.
 """
 
 from __future__ import annotations
