@@ -1,1 +1,1 @@
-"""What people touch: the command line and the views of a run."""
+"""What people touch: the command line, the live view, the report."""

@@ -39,7 +39,7 @@ from novum.lab.records import (
     TrialStatus,
     Verdict,
 )
-from novum.lab.store import connect, is_url, shown, translated
+from novum.lab.store import connect, is_url, settle, shown, translated
 
 R = TypeVar("R", bound=Record)
 SEED_BITS = 31
@@ -115,7 +115,10 @@ class Ledger(Queries):
         return cls(engine, target, read_only=read_only, clock=clock)
 
     def close(self) -> None:
-        """Let go of the database; a second call does nothing."""
+        """Let go of the database; a second call does nothing more."""
+        if not self.read_only:
+            with translated(self.target):
+                settle(self._engine)
         self._engine.dispose()
 
     def __enter__(self) -> Ledger:

@@ -69,10 +69,20 @@ def _tune_reader(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA query_only=ON")
 
 
+def settle(engine: Engine) -> None:
+    """Move what SQLite's log holds into the file, so that the file alone is the ledger."""
+    if engine.dialect.name == "sqlite":
+        with engine.connect().execution_options(plain=True) as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def _begin(connection: Connection) -> None:
     # A writer takes the write lock at once: a transaction that first reads and then writes would
     # fail, not wait, if another process wrote in between.
-    writes = connection.get_execution_options().get("writes", False)
+    options = connection.get_execution_options()
+    if options.get("plain", False):
+        return
+    writes = options.get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 

@@ -1,0 +1,5 @@
+"""`python -m novum`."""
+
+from novum.app.cli import main
+
+main()

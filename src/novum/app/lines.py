@@ -1,0 +1,88 @@
+"""A run told in lines, where there is no terminal to draw on: for logs and for programs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from statistics import fmean
+
+from novum.app.live import MARKS, one_line
+from novum.app.numbers import percent, percent_range
+from novum.app.story import STEPS, Story
+from novum.lab.records import Event, Purpose, TrialStatus
+
+TOLD = (
+    "session",
+    "proposal",
+    "candidate",
+    "trial.launched",
+    "trial.ended",
+    "verdict",
+    "dropped",
+    "champion",
+    "directive",
+    "directive.closed",
+)
+"""Kinds of events that `--json` passes on."""
+
+
+def json_lines(events: list[Event]) -> Iterator[str]:
+    """Each event of interest as one JSON object."""
+    for event in events:
+        if event.kind in TOLD:
+            told = {"seq": event.seq, "at_s": event.at_s, "kind": event.kind}
+            yield json.dumps(told | {"payload": event.payload})
+
+
+def plain_lines(story: Story, events: list[Event]) -> Iterator[str]:
+    """Each event of interest as one line; `story` has taken them in already."""
+    for event in events:
+        words = _words(story, event)
+        if words:
+            yield f"{time.strftime('%H:%M:%S', time.localtime(event.at_s))}  {words}"
+
+
+def _words(story: Story, event: Event) -> str:
+    payload = event.payload
+    if event.kind == "proposal" and payload["thread"] >= 0:
+        idea = story.ideas[payload["id"]]
+        return f"#{idea.number} thread {payload['thread']}: {one_line(payload['hypothesis'])}"
+    if event.kind == "proposal":
+        return f"final test: {one_line(payload['hypothesis'])}"
+    if event.kind == "trial.ended":
+        return _trial_words(story, payload["id"])
+    if event.kind in ("verdict", "dropped"):
+        id = payload["proposal"] if event.kind == "verdict" else event.key.partition(":")[2]
+        return _verdict_words(story, id)
+    if event.kind == "champion":
+        return f"champion {payload['tree'][:10]}"
+    return ""
+
+
+def _trial_words(story: Story, id: str) -> str:
+    trial = story.trials[id]
+    idea = story.ideas.get(trial.proposal)
+    whose = f"#{idea.number}" if idea is not None else trial.tree[:10]
+    if trial.status is not TrialStatus.FINISHED:
+        return f"{id} {STEPS[trial.purpose]} of {whose}: {trial.status} {one_line(trial.error)}"
+    words = f"{id} {STEPS[trial.purpose]} of {whose}: {story.metric.show(trial.metric)}"
+    if trial.purpose is Purpose.NOISE and story.noise_sd is not None:
+        words += f" (mean {story.metric.show(fmean(story.baseline))}, "
+        words += f"sd {story.metric.show(story.noise_sd)})"
+    return words
+
+
+def _verdict_words(story: Story, id: str) -> str:
+    idea = story.idea(id)
+    if idea is None:
+        return ""
+    mark = MARKS.get(idea.label, ("", ""))[0]
+    name = f"#{idea.number}" if idea.number else "final test"
+    if idea.verdict is None:
+        return f"{mark} {name} dropped: {one_line(idea.dropped)}"
+    gain, interval = story.relative(idea.verdict)
+    words = f"{mark} {name} {idea.label}"
+    if gain is not None:
+        words += f" {percent(gain)}" + (f" ({percent_range(interval)})" if interval else "")
+    return f"{words}: {one_line(idea.verdict.reason)}"

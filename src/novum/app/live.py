@@ -1,0 +1,255 @@
+"""The live view of a run: best so far, what each thread and slot does, budgets, last verdicts."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from novum.app.chart import Chart
+from novum.app.numbers import duration, percent, percent_range
+from novum.app.story import STEPS, Idea, Story
+from novum.lab.records import TrialStatus
+
+MARKS = {
+    "confirmed": ("✔", "bold green"),
+    "promising": ("▲", "green"),
+    "inconclusive": ("○", "yellow"),
+    "noise": ("·", "dim"),
+    "regression": ("▼", "red"),
+    "hack": ("✖", "bold red"),
+    "invalid": ("✖", "red"),
+    "quarantined": ("!", "bold yellow"),
+    "dropped": ("–", "dim"),
+}
+"""Sign and style of each verdict: the same in every view."""
+PLAIN_WIDTH = 60
+
+
+@dataclass
+class Screen:
+    """Draws a story; hand it to `rich.live.Live` and update the story behind it."""
+
+    story: Story
+    title: str
+    n_threads: int
+    n_slots: int
+    trial_budget_s: float | None = None
+    limits: dict[str, float | None] = field(default_factory=dict)
+    """Of `experiments`, `wall_s`, `gpu_hours`, `tokens`, `cost_usd`; `None` is no limit."""
+    notice: str = ""
+    clock: float = 0.0
+    """Seconds since the epoch at which the picture is taken; 0 is now."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width, height = options.max_width, options.height or console.height
+        now = self.clock or time.time()
+        working = [*self._threads(now), *self._slots(now)]
+        room = height - len(working) - 9  # what headings and borders leave for curve and verdicts
+        n_rows = max(3, min(16, room * 3 // 5))
+        n_verdicts = max(2, min(12, room - n_rows))
+        yield self._heading(now, width)
+        yield Panel(
+            self._chart(width - 4, n_rows),
+            title=self._chart_title(),
+            title_align="left",
+            border_style="dim",
+            padding=(0, 1),
+        )
+        yield Panel(Group(*working), title="now", title_align="left", border_style="dim")
+        if rows := self._verdicts(n_verdicts, width - 4):
+            yield Panel(rows, title="last verdicts", title_align="left", border_style="dim")
+        yield self._budgets(now, width)
+        if self.notice:
+            yield Text(self.notice, "bold yellow", overflow="ellipsis", no_wrap=True)
+
+    # --- parts ---------------------------------------------------------------------------------
+
+    def _heading(self, now: float, width: int) -> RenderableType:
+        grid = Table.grid(expand=True)
+        grid.add_column()
+        grid.add_column(justify="right")
+        left = Text.assemble(("novum ", "bold cyan"), self.title, no_wrap=True, overflow="ellipsis")
+        story = self.story
+        ended = sum(t.status is not TrialStatus.LAUNCHED for t in story.trials.values())
+        right = Text(f"{len(story.ideas)} ideas · {ended} trials · {duration(self._wall_s(now))}")
+        grid.add_row(left, right)
+        return grid
+
+    def _chart_title(self) -> Text:
+        story, show = self.story, self.story.metric.show
+        text = Text(f"{story.metric.title()} ")
+        if not story.baseline:
+            return text.append("· measuring the noise of the start", "dim")
+        base = fmean(story.baseline)
+        text.append(f"· start {show(base)}", "dim")
+        if story.noise_sd is not None:
+            text.append(f" ± {show(story.noise_sd)} sd over seeds", "dim")
+        if story.best:
+            best = story.best[-1]
+            gain = story.metric.sign * (best.mean - base) / abs(base) if base else math.nan
+            text.append(f" · best {show(best.mean)} ± {show(best.error)} ", "bold green")
+            text.append(f"({percent(gain)}, not yet confirmed)", "green")
+        return text
+
+    def _chart(self, width: int, height: int) -> RenderableType:
+        story, sign = self.story, self.story.metric.sign
+        points = [
+            (t.ended_s - story.began_s, t.metric, t)
+            for t in story.trials.values()
+            if t.metric is not None and t.fidelity == "full" and t.purpose != "smoke"
+        ]
+        if not points:
+            return Text("no trial has ended yet", "dim")
+        best = [(b.at_s - story.began_s, sign * b.mean) for b in story.best]
+        base = sign * fmean(story.baseline) if story.baseline else None
+        low, high = _range([sign * y for _, y, _ in points], [y for _, y in best], base)
+        labels = [story.metric.show(sign * y) for y in (high, low)]
+        margin = max(map(len, labels)) + 1
+        last = max(max(x for x, _, _ in points), story.last_s - story.began_s, 1.0)
+        chart = Chart(max(10, width - margin), height, (0.0, last), (low, high))
+        if base is not None:
+            chart.level(base, "dim", every=3)
+        for x, y, trial in points:
+            chart.dot(x, sign * y, "magenta" if trial.split == "sealed" else "cyan")
+        if best:
+            chart.steps([(0.0, base), *best] if base is not None else best, "bold green")
+        rows = list(chart.lines())
+        sides = [labels[0], *[""] * (len(rows) - 2), labels[1]]
+        lines = [
+            Text(f"{side:>{margin - 1}} ", "dim") + row
+            for side, row in zip(sides, rows, strict=True)
+        ]
+        return Group(*lines)
+
+    def _threads(self, now: float) -> Sequence[RenderableType]:
+        story = self.story
+        lines = []
+        for thread in range(self.n_threads):
+            idea = story.ideas.get(story.threads.get(thread, ""))
+            line = Text(f"thread {thread}  ", "bold", no_wrap=True, overflow="ellipsis")
+            if idea is None:
+                line.append("waits for the baseline" if not story.ideas else "planning", "dim")
+            elif idea.is_open:
+                line.append(f"#{idea.number} ", "cyan")
+                line.append(f"{story.stage(idea)}  ", "yellow")
+                line.append(one_line(idea.proposal.hypothesis), "default")
+            else:
+                line.append("planning the next idea", "dim")
+            lines.append(line)
+        return lines[:8]
+
+    def _slots(self, now: float) -> Sequence[RenderableType]:
+        running = {t.slot: t for t in self.story.running.values()}
+        lines = []
+        used = max((trial.slot + 1 for trial in running.values()), default=0)
+        for slot in range(max(self.n_slots, used)):
+            trial = running.get(slot)
+            line = Text(f"slot {slot}    ", "bold", no_wrap=True, overflow="ellipsis")
+            if trial is None:
+                line.append("free", "dim")
+            else:
+                spent_s = max(0.0, now - trial.launched_s)
+                if self.trial_budget_s:
+                    line.append_text(bar(spent_s / (self.trial_budget_s * 1.15), 12))
+                idea = self.story.ideas.get(trial.proposal)
+                whose = f"#{idea.number}" if idea is not None else trial.tree[:7]
+                line.append(f" {duration(spent_s):>6}  ", "default")
+                line.append(f"{trial.id} {STEPS[trial.purpose]} of {whose}", "default")
+            lines.append(line)
+        return lines[:8]
+
+    def _verdicts(self, n: int, width: int) -> RenderableType | None:
+        ended = [i for i in [*self.story.ideas.values(), *self.story.tests.values()] if i.label]
+        ended.sort(key=lambda idea: idea.ended_s)
+        if not ended:
+            return None
+        table = Table.grid(padding=(0, 2), expand=True)
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, justify="right")
+        table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        for idea in reversed(ended[-n:]):
+            table.add_row(*self._verdict_row(idea, width))
+        return table
+
+    def _verdict_row(self, idea: Idea, width: int) -> tuple[RenderableType, ...]:
+        mark, style = MARKS.get(idea.label, ("?", ""))
+        gain = Text("")
+        if idea.verdict is not None:
+            value, interval = self.story.relative(idea.verdict)
+            gain = Text(percent(value) if value is not None else "")
+            if interval is not None and width > PLAIN_WIDTH:
+                gain.append(f" ({percent_range(interval)})", "dim")
+        number = f"#{idea.number}" if idea.number else "final"
+        words = idea.dropped or idea.proposal.hypothesis
+        return Text(f"{mark} {idea.label}", style), Text(number, "cyan"), gain, one_line(words)
+
+    def _budgets(self, now: float, width: int) -> RenderableType:
+        spent = self.story.spent
+        used = {
+            "experiments": float(len(self.story.ideas)),
+            "wall_s": self._wall_s(now),
+            "gpu_hours": spent.get("gpu_s", 0.0) / 3600,
+            "tokens": spent.get("tokens", 0.0),
+            "cost_usd": spent.get("cost_usd", 0.0),
+        }
+        text = Text(no_wrap=True, overflow="ellipsis")
+        for name, amount in used.items():
+            limit = self.limits.get(name)
+            if limit:
+                text.append(f"{NAMES[name]} ", "dim")
+                text.append_text(bar(amount / limit, 10))
+                text.append(f" {_amount(name, amount)} of {_amount(name, limit)}   ")
+        text.append("Ctrl-C stops; the run can be resumed", "dim")
+        return text
+
+    def _wall_s(self, now: float) -> float:
+        sessions = self.story.sessions
+        if not sessions or self.story.ended:
+            return self.story.wall_s
+        return self.story.wall_s + max(0.0, now - sessions[-1][1])
+
+
+NAMES = {
+    "experiments": "ideas",
+    "wall_s": "time",
+    "gpu_hours": "GPU",
+    "tokens": "tokens",
+    "cost_usd": "USD",
+}
+
+
+def bar(fraction: float, width: int) -> Text:
+    """A bar that is filled to a fraction."""
+    n_full = round(min(max(fraction, 0.0), 1.0) * width)
+    style = "yellow" if fraction >= 1 else "cyan"
+    return Text.assemble(("━" * n_full, style), ("━" * (width - n_full), "grey30"))
+
+
+def one_line(text: str) -> str:
+    """A text without line breaks or control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _amount(name: str, value: float) -> str:
+    if name == "wall_s":
+        return duration(value)
+    return f"{value:,.0f}" if name in ("experiments", "tokens") else f"{value:.2f}"
+
+
+def _range(values: list[float], best: list[float], base: float | None) -> tuple[float, float]:
+    """From the worst value worth seeing to the best; far outliers do not flatten the rest."""
+    must = [*best, *([base] if base is not None else [])]
+    ordered = sorted(values)
+    typical = ordered[len(ordered) // 10 :]
+    low, high = min([*typical, *must]), max([*values, *must])
+    pad = (high - low) * 0.08 or abs(high) * 0.01 or 1.0
+    return low - pad, high + pad

@@ -1,0 +1,182 @@
+"""`evaluate` and `packs`: measure a candidate without a run; find, make and check benchmarks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from novum.benchmarks.evaluate import Bench
+    from novum.benchmarks.pack import Pack
+    from novum.settings import Settings
+
+PackName = Annotated[str, typer.Argument(help="Id of an installed pack, or the folder of one.")]
+ProfileName = Annotated[str | None, typer.Option(help="Size (default: the pack's own).")]
+SandboxName = Annotated[
+    str | None, typer.Option(help="auto, docker, bubblewrap or process (no isolation).")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+packs = typer.Typer(
+    name="packs", no_args_is_help=True, help="List, show, prepare, make and check benchmarks."
+)
+
+
+def evaluate(
+    candidate: Annotated[
+        Path, typer.Argument(help="Folder of the candidate, one file of it, or a start's name.")
+    ],
+    pack: Annotated[str, typer.Option(help="Pack to measure it on.")] = "nanochat",
+    profile: ProfileName = None,
+    trials: Annotated[int, typer.Option(min=1, help="Trials, each with a seed of its own.")] = 1,
+    split: Annotated[str, typer.Option(help="search, or sealed for a claim.")] = "search",
+    fidelity: Annotated[str, typer.Option(help="full, or a cheaper setting.")] = "full",
+    seed: Annotated[list[int] | None, typer.Option(help="Repeat a known seed.")] = None,
+    sandbox: SandboxName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure one candidate on a pack: trials in the sandbox, no run, no records.
+
+    Example: novum evaluate my/candidate --pack nanochat --trials 5
+    """
+    from novum.benchmarks import evaluate as measuring
+    from novum.benchmarks.pack import find_pack
+
+    if split not in ("search", "sealed"):
+        raise typer.BadParameter("search or sealed", param_hint="--split")
+    found = find_pack(pack)
+    files = measuring.candidate_files(found, candidate)
+    bench = _bench(found, profile, sandbox)
+    results = []
+    for drawn, result in measuring.evaluate(
+        bench,
+        files,
+        trials,
+        split=cast(Literal["search", "sealed"], split),
+        fidelity=fidelity,
+        seeds=seed or (),
+    ):
+        results.append(result)
+        if as_json:
+            print(json.dumps(measuring.as_json(drawn, result)), flush=True)
+        else:
+            print(measuring.line(found, drawn, result), flush=True)
+    if not as_json:
+        print(measuring.summary(bench, results))
+    raise typer.Exit(0 if measuring.is_sound(results) else 1)
+
+
+@packs.command("list")
+def list_packs(as_json: AsJson = False) -> None:
+    """List the packs that are installed."""
+    from novum.benchmarks.pack import installed_packs, load_pack
+
+    for name, folder in installed_packs().items():
+        manifest = load_pack(folder).manifest
+        if as_json:
+            print(json.dumps({"id": name, "folder": str(folder), "title": manifest.title}))
+        else:
+            print(f"{name:14} {', '.join(manifest.profiles):22} {manifest.title}")
+
+
+@packs.command("show")
+def show_pack(pack: PackName, as_json: AsJson = False) -> None:
+    """Show what a pack measures, its sizes, starts and techniques.
+
+    Example: novum packs show nanochat
+    """
+    from novum.benchmarks.moves import load_playbook
+    from novum.benchmarks.pack import find_pack
+
+    found = find_pack(pack)
+    manifest = found.manifest
+    techniques = load_playbook(found.folder / "playbook")
+    if as_json:
+        facts = manifest.model_dump(mode="json")
+        print(json.dumps(facts | {"starts": found.starts, "techniques": list(techniques)}))
+        return
+    metric = manifest.metric
+    print(f"{manifest.id}: {manifest.title}\n  {found.folder}")
+    label = ", self-reported" if manifest.self_reported else ""
+    print(f"  metric      {metric.name} ({metric.unit}), {metric.better} is better{label}")
+    print(f"  editable    {', '.join(manifest.editable)}")
+    print(f"  starts      {', '.join(found.starts)} (default {manifest.default_start})")
+    for name, profile in manifest.profiles.items():
+        where = f"{profile.gpus} GPUs" if profile.gpus else f"{profile.cores} cores"
+        cheaper = f", also {', '.join(profile.fidelities)}" if profile.fidelities else ""
+        print(f"  profile     {name}: {profile.budget_s:g} s {profile.clock}, {where}{cheaper}")
+    print(f"  techniques  {len(techniques)}")
+    for id, technique in techniques.items():
+        print(f"    {id:22} {technique.kind:13} {technique.title}")
+
+
+@packs.command("prepare")
+def prepare_pack(pack: PackName, profile: ProfileName = None) -> None:
+    """Make a pack's data now, so that a run finds it.
+
+    Example: novum packs prepare nanochat
+    """
+    from novum.benchmarks.pack import find_pack
+
+    found = find_pack(pack)
+    size = found.profile(profile)
+    print(f"preparing {found.id} {size.name} ...", file=sys.stderr)
+    print(found.grader(size, _settings().paths.cache.expanduser()).prepare())
+
+
+@packs.command("new")
+def new_pack(
+    name: Annotated[str, typer.Argument(help="Id of the new pack.")],
+    folder: Annotated[Path, typer.Option(help="Where to write it.")] = Path(),
+) -> None:
+    """Write a pack that runs: a small curve fit to turn into your own benchmark.
+
+    Example: novum packs new mine && novum packs check mine
+    """
+    from novum.benchmarks.template import write_pack
+
+    path = write_pack(name, folder)
+    print(path)
+    print(f"next: novum packs check {path}    novum run {path} --experiments 5", file=sys.stderr)
+
+
+@packs.command("check")
+def check(pack: PackName, profile: ProfileName = None, sandbox: SandboxName = None) -> None:
+    """Run the contract suite on a pack: it starts, is graded, catches its cheats, leaves nothing.
+
+    Example: novum packs check ./mine
+    """
+    from rich.console import Console
+
+    from novum.app.review import rejections
+    from novum.benchmarks.contract import check_pack
+    from novum.benchmarks.pack import find_pack
+
+    out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    found = find_pack(pack)
+    n_broken = 0
+    for one in check_pack(found, profile, lambda: _bench(found, profile, sandbox), rejections):
+        n_broken += not one.is_kept
+        mark = "[green]ok  [/]" if one.is_kept else "[bold red]FAIL[/]"
+        out.print(f"{mark} {one.name:32} ", end="")
+        out.print(one.summary, markup=False)
+    if n_broken:
+        raise typer.Exit(1)
+
+
+def _bench(pack: Pack, profile: str | None, sandbox: str | None) -> Bench:
+    from novum.benchmarks.evaluate import Bench
+
+    settings = _settings()
+    kind = sandbox or settings.sandbox.kind
+    return Bench.prepare(pack, profile, sandbox=kind, cache=settings.paths.cache)
+
+
+def _settings() -> Settings:
+    from novum.settings import load_settings
+
+    return load_settings()

@@ -1,0 +1,249 @@
+"""`run` and `resume`: do research, shown live on a terminal and in lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from novum.app.guard import INTERRUPTED, bugs_go_to
+
+if TYPE_CHECKING:
+    from novum.app.watch import Shown
+    from novum.lab.run import RunFolder
+    from novum.settings import Settings
+
+Profile = Annotated[str | None, typer.Option(help="Size of the benchmark (default: the pack's).")]
+Threads = Annotated[int | None, typer.Option(help="Lines of research side by side (default: 2).")]
+Slots = Annotated[int | None, typer.Option(help="Trials side by side (default: what fits).")]
+Brain = Annotated[
+    str | None, typer.Option(help="Who researches: playbook (default), openai:MODEL, ...")
+]
+Experiments = Annotated[int | None, typer.Option(help="Stop after so many ideas.")]
+Wall = Annotated[str | None, typer.Option(help="Stop after this time: 90s, 12m, 8h, 2d.")]
+GpuHours = Annotated[float | None, typer.Option(help="Stop after so many GPU hours.")]
+Tokens = Annotated[int | None, typer.Option(help="Stop after so many model tokens.")]
+Cost = Annotated[float | None, typer.Option("--cost-usd", help="Stop after so much money.")]
+Target = Annotated[float | None, typer.Option(help="Stop when the metric reaches this.")]
+Plateau = Annotated[int | None, typer.Option(help="Stop after so many ideas without progress.")]
+Sandbox = Annotated[
+    str | None, typer.Option(help="auto (default), docker, bubblewrap, process (no isolation).")
+]
+Runs = Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs).")]
+Plain = Annotated[bool, typer.Option("--plain", help="Lines in place of the live view.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+def run(
+    benchmark: Annotated[
+        str | None, typer.Argument(help="Installed pack or folder of one (default: nanochat).")
+    ] = None,
+    profile: Profile = None,
+    start: Annotated[str | None, typer.Option(help="Starting solution.")] = None,
+    threads: Threads = None,
+    slots: Slots = None,
+    brain: Brain = None,
+    policy: Annotated[str | None, typer.Option(help="frontier (default) or greedy.")] = None,
+    experiments: Experiments = None,
+    wall: Wall = None,
+    gpu_hours: GpuHours = None,
+    tokens: Tokens = None,
+    cost_usd: Cost = None,
+    target: Target = None,
+    plateau: Plateau = None,
+    sandbox: Sandbox = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run (default: PACK-N).")] = None,
+    runs: Runs = None,
+    plain: Plain = False,
+    as_json: AsJson = False,
+) -> None:
+    """Do research on a benchmark: measure its noise, try ideas, confirm the best one.
+
+    Example: novum run nanochat --wall 12m
+    """
+    from novum.settings import load_settings
+
+    given = _given(
+        threads, slots, brain, experiments, wall, gpu_hours, tokens, cost_usd, target, plateau,
+        sandbox, runs,
+    )  # fmt: skip
+    given |= {"benchmark": benchmark, "profile": profile, "start": start, "policy": policy}
+    settings = load_settings(given)
+    folder, settings = _begin(settings, name)
+    _research(folder, settings, plain, as_json)
+
+
+def resume(
+    run: Annotated[
+        str | None, typer.Argument(help="Name or folder; the latest if left out.")
+    ] = None,
+    threads: Threads = None,
+    slots: Slots = None,
+    brain: Brain = None,
+    experiments: Experiments = None,
+    wall: Wall = None,
+    gpu_hours: GpuHours = None,
+    tokens: Tokens = None,
+    cost_usd: Cost = None,
+    target: Target = None,
+    plateau: Plateau = None,
+    sandbox: Sandbox = None,
+    runs: Runs = None,
+    plain: Plain = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run that was interrupted, killed, or whose budget you raise now.
+
+    Example: novum resume nanochat-1 --wall 1h
+    """
+    from novum.app.reading import runs_folder
+    from novum.lab.run import find_run
+    from novum.settings import restore_settings
+
+    folder = find_run(runs_folder(runs), run)
+    given = _given(
+        threads, slots, brain, experiments, wall, gpu_hours, tokens, cost_usd, target, plateau,
+        sandbox, None,
+    )  # fmt: skip
+    settings = restore_settings(folder.info.get("settings", {}), given)
+    _research(folder, settings, plain, as_json)
+
+
+def _given(
+    threads: int | None,
+    slots: int | None,
+    brain: str | None,
+    experiments: int | None,
+    wall: str | None,
+    gpu_hours: float | None,
+    tokens: int | None,
+    cost_usd: float | None,
+    target: float | None,
+    plateau: int | None,
+    sandbox: str | None,
+    runs: Path | None,
+) -> dict[str, Any]:
+    """What the command line says, in the form of the settings."""
+    return {
+        "threads": threads,
+        "slots": slots,
+        "brain": {"default": brain},
+        "sandbox": {"kind": sandbox},
+        "paths": {"runs": runs},
+        "budget": {
+            "experiments": experiments,
+            "wall_s": _seconds(wall),
+            "gpu_hours": gpu_hours,
+            "tokens": tokens,
+            "cost_usd": cost_usd,
+            "target": target,
+            "plateau": plateau,
+        },
+    }
+
+
+def _seconds(text: str | None) -> float | None:
+    from novum.app.numbers import parse_duration
+    from novum.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no time; write 90s, 12m, 8h, 2d or 1:30:00.") from None
+
+
+def _begin(settings: Settings, name: str | None) -> tuple[RunFolder, Settings]:
+    """Check that everything is to be had, then make the run's folder."""
+    from novum.agents.brains.registry import make_brain
+    from novum.agents.search.registry import make_policy
+    from novum.benchmarks.harness import harness_digest
+    from novum.benchmarks.pack import find_pack, installed_packs
+    from novum.lab.run import RunFolder
+    from novum.sandboxes.executor import make_slots
+    from novum.sandboxes.registry import find_sandbox
+
+    pack = find_pack(settings.benchmark)
+    profile = pack.profile(settings.profile)
+    start = settings.start or pack.manifest.default_start
+    pack.start_files(start)
+    make_policy(settings.policy)
+    for role in ("planner", "coder"):
+        make_brain(settings.brain.role(role))
+    sandbox = find_sandbox(settings.sandbox.kind)
+    slots = make_slots(profile.cores, profile.gpus, n_slots=settings.slots)
+    _note(f"preparing {pack.id} {profile.name} (the first time makes its data) ...")
+    fingerprint = pack.grader(profile, settings.paths.cache.expanduser()).prepare()
+    if settings.benchmark not in installed_packs():
+        # `resume` may be typed in another folder.
+        settings = settings.model_copy(update={"benchmark": str(pack.folder)})
+    metric = pack.manifest.metric
+    folder = RunFolder.create(
+        settings.paths.runs,
+        name or f"{pack.id}-*",
+        benchmark=pack.id,
+        profile=profile.name,
+        settings=settings.saved(),
+        data_fingerprint=fingerprint,
+        about={
+            "start": start,
+            "sandbox": sandbox.name,
+            "slots": len(slots),
+            "harness": harness_digest(pack, fingerprint),
+            "trial_budget_s": profile.budget_s,
+            "metric": metric.model_dump() | {"self_reported": pack.manifest.self_reported},
+        },
+    )
+    return folder, settings
+
+
+def _research(folder: RunFolder, settings: Settings, plain: bool, as_json: bool) -> None:
+    """Work on a run until it ends, show it, and print what came of it."""
+    import asyncio
+
+    from novum.app.outcome import closing_lines, outcome_of
+    from novum.app.watch import watched
+    from novum.errors import NovumError
+
+    bugs_go_to(folder.path)
+    how: Shown = "json" if as_json else "live" if sys.stdout.isatty() and not plain else "plain"
+    try:
+        summary, story = asyncio.run(watched(folder, settings, how))
+    except NovumError as error:
+        raise _with_hint(error, folder) from error
+    outcome = outcome_of(folder, story)
+    if as_json:
+        end = {"kind": "outcome", "reason": summary.reason, **outcome.json()}
+        print(json.dumps(end | {"interrupted": summary.is_interrupted}), flush=True)
+    else:
+        from rich.console import Console
+
+        out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        out.print(closing_lines(outcome, story, reason=summary.reason))
+    raise typer.Exit(INTERRUPTED if summary.is_interrupted else outcome.exit_code)
+
+
+def _with_hint(error: Exception, folder: RunFolder) -> Exception:
+    """The same error, saying how to go on with what was recorded; an empty folder goes away."""
+    import shutil
+
+    from novum.errors import RunBusy
+
+    if isinstance(error, RunBusy):
+        return error
+    with folder.ledger(read_only=True) as ledger:
+        is_empty = not ledger.counts()["events"]
+    if is_empty:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        return error
+    hint = f"What was done is in {folder.path}; `novum resume {folder.name}` goes on from there."
+    error.args = (f"{error}\n{hint}", *error.args[1:])
+    return error
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,314 @@
+"""The story of a run, folded from its events: what every view shows.
+
+A view that follows a run reads only what is new; the live screen, `status` and the report are three
+pictures of the same story.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+
+from novum.app.numbers import MetricName
+from novum.lab.codec import decode, encode
+from novum.lab.queries import Queries
+from novum.lab.records import (
+    Candidate,
+    Directive,
+    Event,
+    Evidence,
+    Json,
+    Label,
+    Proposal,
+    Purpose,
+    Trial,
+    Verdict,
+)
+
+PAGE = 5_000
+STEPS = {
+    Purpose.SMOKE: "smoke test",
+    Purpose.SCREEN: "screen",
+    Purpose.SEARCH: "first trial",
+    Purpose.RACE: "race",
+    Purpose.CONFIRM: "confirmation",
+    Purpose.CERTIFY: "certification",
+    Purpose.NOISE: "noise",
+    Purpose.ABLATION: "ablation",
+}
+GOOD = (Label.PROMISING, Label.CONFIRMED)
+
+
+@dataclass
+class Idea:
+    """One proposal and what became of it."""
+
+    proposal: Proposal
+    number: int
+    tree: str = ""
+    trials: list[str] = field(default_factory=list)
+    verdict: Verdict | None = None
+    dropped: str = ""
+    """Why it ended without trials that could judge it."""
+    ended_s: float = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still worked on."""
+        return self.verdict is None and not self.dropped
+
+    @property
+    def label(self) -> str:
+        """Verdict, `dropped`, or empty while it is open."""
+        if self.verdict is not None:
+            return str(self.verdict.label)
+        return "dropped" if self.dropped else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """From when on a candidate was the best one known, and how well that is known."""
+
+    at_s: float
+    tree: str
+    idea: str
+    mean: float
+    error: float
+    """Half width of the 95 % interval of `mean`."""
+    n_trials: int
+
+
+@dataclass
+class Story:
+    """Everything a view needs, kept up to date by `update`."""
+
+    metric: MetricName
+    info: Json = field(default_factory=dict)
+    seq: int = 0
+    began_s: float = 0.0
+    last_s: float = 0.0
+    ideas: dict[str, Idea] = field(default_factory=dict)
+    tests: dict[str, Idea] = field(default_factory=dict)
+    """Confirmations and certifications: proposals that are no ideas."""
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    trials: dict[str, Trial] = field(default_factory=dict)
+    running: dict[str, Trial] = field(default_factory=dict)
+    by_tree: dict[str, list[str]] = field(default_factory=dict)
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+    verdicts: list[Verdict] = field(default_factory=list)
+    directives: dict[str, Directive] = field(default_factory=dict)
+    best: list[Best] = field(default_factory=list)
+    champion: tuple[str, str] | None = None
+    threads: dict[int, str] = field(default_factory=dict)
+    """Idea that each thread is at."""
+    sessions: list[tuple[float, float]] = field(default_factory=list)
+    """Begin and latest sign of life of each process that worked on the run."""
+    ended: bool = False
+    """Whether the last process said that it ended."""
+    spent: dict[str, float] = field(default_factory=dict)
+
+    # --- folding -------------------------------------------------------------------------------
+
+    def follow(self, ledger: Queries) -> list[Event]:
+        """Take in what is new in a ledger; returns it."""
+        new: list[Event] = []
+        while page := ledger.events(self.seq, limit=PAGE):
+            self.update(page)
+            new += page
+        return new
+
+    def update(self, events: Iterable[Event]) -> None:
+        """Take in events, in order."""
+        for event in events:
+            self.seq = event.seq
+            self.began_s = self.began_s or event.at_s
+            self.last_s = event.at_s
+            if self.sessions:
+                self.sessions[-1] = (self.sessions[-1][0], event.at_s)
+            for name, amount in event.payload.get("spent", {}).items():
+                self.spent[name] = self.spent.get(name, 0.0) + amount
+            handler = getattr(self, "_on_" + event.kind.replace(".", "_"), None)
+            if handler is not None:
+                handler(event)
+
+    def _on_session(self, event: Event) -> None:
+        self.ended = event.key.endswith("/end")
+        if not self.ended:
+            self.sessions.append((event.at_s, event.at_s))
+            self.threads.clear()
+
+    def _on_proposal(self, event: Event) -> None:
+        proposal = decode(Proposal, event.payload)
+        if proposal.thread < 0:
+            self.tests[proposal.id] = Idea(proposal, 0)
+            return
+        self.ideas[proposal.id] = Idea(proposal, len(self.ideas) + 1)
+        self.threads[proposal.thread] = proposal.id
+
+    def _on_candidate(self, event: Event) -> None:
+        candidate = decode(Candidate, event.payload)
+        self.candidates[candidate.tree] = candidate
+        if candidate.proposal in self.ideas:
+            self.ideas[candidate.proposal].tree = candidate.tree
+
+    def _on_trial_launched(self, event: Event) -> None:
+        trial = decode(Trial, event.payload)
+        self.trials[trial.id] = self.running[trial.id] = trial
+        self.by_tree.setdefault(trial.tree, []).append(trial.id)
+        if (idea := self.idea(trial.proposal)) is not None:
+            idea.trials.append(trial.id)
+
+    def _on_trial_ended(self, event: Event) -> None:
+        known = self.running.pop(event.payload["id"], None)
+        if known is None:
+            return
+        ended = {k: v for k, v in event.payload.items() if k != "spent"}
+        self.trials[known.id] = decode(Trial, encode(known) | ended)
+
+    def _on_evidence(self, event: Event) -> None:
+        record = decode(Evidence, event.payload)
+        self.evidence[record.id] = record
+
+    def _on_verdict(self, event: Event) -> None:
+        verdict = decode(Verdict, event.payload)
+        self.verdicts.append(verdict)
+        idea = self.idea(verdict.proposal)
+        if idea is None:
+            return
+        idea.verdict, idea.ended_s = verdict, event.at_s
+        idea.tree = idea.tree or verdict.tree
+        if idea.proposal.thread >= 0 and verdict.label in GOOD:
+            self._note_best(verdict, event.at_s)
+
+    def _on_dropped(self, event: Event) -> None:
+        idea = self.idea(event.key.partition(":")[2])
+        if idea is not None:
+            idea.dropped = event.payload.get("reason", "") or "dropped"
+            idea.ended_s = event.at_s
+
+    def _on_champion(self, event: Event) -> None:
+        self.champion = (event.payload["tree"], event.payload["verdict"])
+
+    def _on_directive(self, event: Event) -> None:
+        directive = decode(Directive, event.payload)
+        self.directives[directive.id] = directive
+
+    def _on_directive_closed(self, event: Event) -> None:
+        self.directives.pop(event.payload["id"], None)
+
+    def _note_best(self, verdict: Verdict, at_s: float) -> None:
+        values = self.measured(verdict.tree)
+        if not values:
+            return
+        mean = fmean(values)
+        if self.best and not self.metric.is_better(mean, self.best[-1].mean):
+            return
+        error = self.error_of(len(values))
+        self.best.append(Best(at_s, verdict.tree, verdict.proposal, mean, error, len(values)))
+
+    # --- asking --------------------------------------------------------------------------------
+
+    def idea(self, id: str) -> Idea | None:
+        """An idea or a test by its proposal's id."""
+        return self.ideas.get(id) or self.tests.get(id)
+
+    def trials_of(self, tree: str) -> list[Trial]:
+        """All trials of a candidate."""
+        return [self.trials[id] for id in self.by_tree.get(tree, ())]
+
+    def measured(self, tree: str, split: str = "search") -> list[float]:
+        """Full-budget values of a candidate; the trial that selected it counts only if alone."""
+        found = [
+            t
+            for t in self.trials_of(tree)
+            if t.metric is not None and t.split == split and t.fidelity == "full"
+            if t.purpose is not Purpose.SMOKE
+        ]
+        fresh = [t for t in found if t.purpose is not Purpose.SEARCH] or found
+        return [t.metric for t in fresh if t.metric is not None]
+
+    @property
+    def baseline(self) -> list[float]:
+        """The noise trials of the start."""
+        return [
+            t.metric
+            for t in self.trials.values()
+            if t.purpose is Purpose.NOISE and t.metric is not None
+        ]
+
+    @property
+    def noise_sd(self) -> float | None:
+        """Standard deviation over seeds of the start."""
+        values = self.baseline
+        return stdev(values) if len(values) > 1 else None
+
+    def error_of(self, n: int) -> float:
+        """Half width of the 95 % interval of a mean of `n` trials, from the run's noise."""
+        sd = self.noise_sd
+        if sd is None or n < 1:
+            return math.nan
+        from novum.evals.significance.distributions import t_isf
+
+        return t_isf(0.025, len(self.baseline) - 1) * sd / math.sqrt(n)
+
+    @property
+    def certification(self) -> Idea | None:
+        """The test behind the headline: the champion's, or the last one that failed."""
+        if self.champion is not None:
+            for test in self.tests.values():
+                if test.verdict is not None and test.verdict.id == self.champion[1]:
+                    return test
+        ended = [test for test in self.tests.values() if test.verdict is not None]
+        return ended[-1] if ended else None
+
+    def arm(self, idea: Idea, tree: str, split: str = "sealed") -> list[float]:
+        """Full-budget values of one arm of the trials that were run for an idea or a test."""
+        found = (self.trials[id] for id in idea.trials)
+        return [
+            t.metric
+            for t in found
+            if t.tree == tree and t.metric is not None and t.split == split
+            if t.fidelity == "full" and t.purpose is not Purpose.SMOKE
+        ]
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds that processes have worked on the run."""
+        return sum(end - begin for begin, end in self.sessions)
+
+    def stage(self, idea: Idea) -> str:
+        """What is done with an open idea now, in words."""
+        running = [self.trials[id] for id in idea.trials if id in self.running]
+        if running:
+            step = STEPS[running[0].purpose]
+            of_step = [id for id in idea.trials if self.trials[id].purpose is running[0].purpose]
+            n_done = len(of_step) - len(running)
+            return f"{step}, {n_done} done" if n_done else step
+        if idea.trials:
+            return "waiting"
+        return "to be tested" if idea.tree else "writing code"
+
+    def relative(self, verdict: Verdict) -> tuple[float | None, tuple[float, float] | None]:
+        """Gain of a verdict and its interval as fractions of the reference's mean."""
+        scale = self._scale(verdict)
+        if scale is None or verdict.gain is None:
+            return None, None
+        interval = verdict.interval
+        low_high = None if interval is None else (interval[0] / scale, interval[1] / scale)
+        return verdict.gain / scale, low_high
+
+    def _scale(self, verdict: Verdict) -> float | None:
+        idea = self.idea(verdict.proposal)
+        values = self.arm(idea, verdict.reference, verdict.split) if idea is not None else []
+        values = values or self.measured(verdict.reference) or self.baseline
+        mean = fmean(values) if values else 0.0
+        return abs(mean) if mean else None
+
+
+def read_story(info: Json, ledger: Queries) -> Story:
+    """The story of a run up to now."""
+    story = Story(MetricName.of(info), info)
+    story.follow(ledger)
+    return story

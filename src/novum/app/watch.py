@@ -1,0 +1,91 @@
+"""Do research and show it: the view reads the ledger beside the work and never touches it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from novum.app.lines import json_lines, plain_lines
+from novum.app.live import Screen
+from novum.app.numbers import MetricName
+from novum.app.story import Story
+from novum.lab.ledger import Ledger
+from novum.lab.records import Event
+from novum.lab.run import RunFolder
+from novum.settings import Settings
+
+if TYPE_CHECKING:
+    from novum.agents.summary import Summary
+
+Shown = Literal["live", "plain", "json"]
+EVERY_S = 0.5
+"""How often the view looks: a picture takes about 10 ms, so it costs 2 % of one core."""
+
+
+async def watched(run: RunFolder, settings: Settings, how: Shown) -> tuple[Summary, Story]:
+    """Work on a run while it is shown; returns its summary and story."""
+    from novum.agents.research import research
+
+    story = Story(MetricName.of(run.info), run.info)
+    with run.ledger(read_only=True) as ledger:
+        earlier = story.follow(ledger)
+        show = _live(run, settings, story) if how == "live" else _printing(story, how)
+        if how == "plain" and earlier:
+            print(f"going on after {len(story.ideas)} ideas", file=sys.stderr)
+        work = asyncio.ensure_future(research(run, settings))
+        try:
+            while not work.done():
+                await asyncio.wait([work], timeout=EVERY_S)
+                show.update(story.follow(ledger))
+        finally:
+            show.close()
+            if not work.done():
+                work.cancel()
+        summary = await work
+        _last(show, story, ledger)
+    return summary, story
+
+
+class _View:
+    def __init__(self, update: Callable[[list[Event]], None], close: Callable[[], None]) -> None:
+        self.update = update
+        self.close = close
+
+
+def _last(show: _View, story: Story, ledger: Ledger) -> None:
+    if new := story.follow(ledger):
+        show.update(new)
+
+
+def _printing(story: Story, how: Shown) -> _View:
+    def update(events: list[Event]) -> None:
+        for line in json_lines(events) if how == "json" else plain_lines(story, events):
+            print(line, flush=True)
+
+    return _View(update, lambda: None)
+
+
+def _live(run: RunFolder, settings: Settings, story: Story) -> _View:
+    from rich.console import Console
+    from rich.live import Live
+
+    info = run.info
+    screen = Screen(
+        story,
+        title=f"{info.get('benchmark')} {info.get('profile')} · {run.name} · "
+        f"{settings.brain.default} · {info.get('sandbox')}",
+        n_threads=settings.threads,
+        n_slots=settings.slots or info.get("slots", 0),
+        trial_budget_s=info.get("trial_budget_s"),
+        limits=settings.budget.model_dump(),
+    )
+    live = Live(screen, console=Console(), auto_refresh=False, screen=True)
+    live.start()
+
+    def update(_: list[Event]) -> None:
+        if live.is_started:
+            live.refresh()
+
+    return _View(update, live.stop)
