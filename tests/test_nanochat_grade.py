@@ -113,9 +113,8 @@ def grade(grader: Grader, model: Model, scratch: Path, **request: Any) -> Graded
 def test_the_shipped_pack_is_valid_and_its_options_are_understood(tmp_path: Path) -> None:
     pack = load_pack(Path(nanochat.__file__).parent)
     for name in pack.manifest.profiles:
-        assert isinstance(pack.module("grade"), object)
         assert Grader(pack.folder, pack.profile(name), tmp_path).vocab_size > 256
-    assert set(pack.starts) == {"vanilla", "modern"} and "load(folder, device)" in pack.task
+    assert {"vanilla", "modern"} <= set(pack.starts) and "load(folder, device)" in pack.task
 
 
 def test_an_honest_model_gets_its_bits_per_byte_and_passes(grader: Grader, tmp_path: Path) -> None:
