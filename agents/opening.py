@@ -21,7 +21,8 @@ from novum.benchmarks.pack import find_pack
 from novum.errors import RecordError
 from novum.lab.ledger import Ledger
 from novum.lab.run import RunFolder
-from novum.memory.recall import RunMemory
+from novum.memory.choose import open_memory
+from novum.memory.protocol import Memory
 from novum.sandboxes.executor import Executor, make_slots
 from novum.sandboxes.registry import find_sandbox
 from novum.settings import Role, Settings
@@ -61,13 +62,14 @@ def open_lab(run: RunFolder, settings: Settings) -> Iterator[Lab]:
         run.ledger() as ledger,
         tempfile.TemporaryDirectory(prefix="novum-", dir=settings.paths.scratch) as scratch,
         closing(Executor(slots)) as executor,
+        closing(remember(run, settings, pack.id)) as memory,
     ):
         runner = LocalRunner(pack, profile, grader, sandbox, executor, Path(scratch))
         lab = Lab(
             run=run,
             ledger=ledger,
             archive=run.archive(),
-            memory=RunMemory(),
+            memory=memory,
             pack=pack,
             profile=profile,
             harness=harness,
@@ -91,6 +93,12 @@ def open_lab(run: RunFolder, settings: Settings) -> Iterator[Lab]:
             yield lab
         finally:
             run.note_anchor(ledger.anchor())
+
+
+def remember(run: RunFolder, settings: Settings, benchmark: str) -> Memory:
+    """The memory that the settings ask for."""
+    wanted = settings.memory
+    return open_memory(run.memory, wanted.where, wanted.embedder, benchmark)
 
 
 def open_budget(ledger: Ledger, settings: Settings, n_slots: int, n_gpus: int) -> Budget:

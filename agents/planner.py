@@ -18,6 +18,7 @@ from novum.agents.search.protocol import Choice
 from novum.agents.state import State
 from novum.errors import BudgetExhausted, ToolError
 from novum.lab.records import Json, Kind, Proposal
+from novum.memory.novelty import Attempt, find_duplicate
 from novum.tools.desk import Desk, NothingLeft, Proposed
 from novum.tools.registry import PLANNER_TOOLS
 from novum.tools.text import bounded
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 CHOICE = "choice"
 MAX_TURNS = 6
+PRECEDENTS = 8
+"""Nearest lessons that a proposal in words is compared with."""
 
 
 async def plan(state: State, runtime: Runtime[Lab]) -> State:
@@ -110,6 +113,23 @@ def check(lab: Lab, situation: Situation, proposed: Proposed) -> None:
     before = lab.findings.tried_on(parents).get(key)
     if before and not situation.allow_repeat:
         raise ToolError(f"that was tried on these parents as {before}; propose something else")
+    if not proposed.move and not situation.allow_repeat:
+        refuse_reworded(lab, parents, proposed.hypothesis)
+
+
+def refuse_reworded(lab: Lab, parents: tuple[str, ...], hypothesis: str) -> None:
+    """Refuse what was tried on these parents in other words.
+
+    Raises:
+        ToolError: with the earlier proposal to look at.
+    """
+    near = lab.memory.recall(hypothesis, PRECEDENTS)
+    past = [Attempt(x.proposal, x.hypothesis, x.parents, {}) for x in near if x.run == lab.run.name]
+    if twin := find_duplicate(Attempt("", hypothesis, parents, {}), past):
+        raise ToolError(
+            f"that is {twin.earlier} in other words ({twin.similarity:.0%} alike), tried on the "
+            "same parents; propose something else"
+        )
 
 
 def as_proposal(lab: Lab, state: State, situation: Situation, proposed: Proposed) -> Proposal:

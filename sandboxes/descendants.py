@@ -17,7 +17,8 @@ from novum.sandboxes.process_tree import is_alive, private_bytes, stat_fields
 GONE_S = 5.0
 REAP_S = 2.0
 _TICKS = os.sysconf("SC_CLK_TCK")
-_PARENT, _TIMES, _START = 1, slice(11, 15), 19  # fields of /proc/PID/stat after the name
+_PARENT, _TIMES = 1, slice(11, 15)  # fields of /proc/PID/stat after the name
+_THREADS, _START = 17, 19
 
 
 class SupervisedTree:
@@ -59,7 +60,10 @@ class SupervisedTree:
 
     def n_processes(self) -> int:
         """See `Tree.n_processes`."""
-        return 0 if self._group is not None else len(self._look())
+        if self._group is not None:
+            return 0
+        fields = [stat_fields(pid) for pid in self._look()]
+        return sum(int(field[_THREADS]) for field in fields if field)
 
     def n_oom_kills(self) -> int:
         """See `Tree.n_oom_kills`."""

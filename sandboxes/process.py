@@ -68,8 +68,12 @@ class ProcessSandbox:
 
     @property
     def promises(self) -> frozenset[Promise]:
-        """Bounds and accounts only: nothing is hidden from the program, nothing is closed to it."""
-        return _KEPT
+        """Bounds and accounts only: nothing is hidden from the program, nothing is closed to it.
+
+        Without control groups memory is bounded as far as it is resident in a process, not where
+        it lies in files that live in memory.
+        """
+        return _KEPT if self._groups is not None else _KEPT - {Promise.MEMORY_BOUNDED}
 
     def check(self) -> None:
         """See `Sandbox.check`."""

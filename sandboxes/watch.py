@@ -42,7 +42,7 @@ class Tree(Protocol):
         """Memory in use now."""
 
     def n_processes(self) -> int:
-        """Processes of the program now; 0 where the kernel holds their number."""
+        """Threads of the program now; 0 where the kernel holds their number."""
 
     def n_oom_kills(self) -> int:
         """Processes that the kernel killed for memory."""

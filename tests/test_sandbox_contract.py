@@ -432,6 +432,20 @@ def test_whoever_kills_the_supervisor_loses_the_trial_and_leaves_nothing() -> No
         assert _processes_with(mark) == []
 
 
+def test_without_control_groups_resident_memory_and_threads_are_bounded_by_sampling() -> None:
+    eats = "kept = bytearray(b'x' * (300 << 20)); import time; time.sleep(60)"
+    threads = (
+        "import threading, time\n"
+        "for _ in range(40): threading.Thread(target=time.sleep, args=(60,)).start()"
+    )
+    for code, cause in ((eats, ExitCause.OUT_OF_MEMORY), (threads, ExitCause.KILLED)):
+        limits = Limits(wall_s=30, memory_bytes=200 << 20, pids=24)
+        confinement = Confinement(("python", "-I", "-c", code), Path("/"), limits=limits)
+        ended = _without_groups().start(confinement).wait(60)
+        assert ended is not None
+        assert (ended.cause, ended.n_survivors) == (cause, 0)
+
+
 def test_a_stopped_supervisor_does_not_outlive_a_kill() -> None:
     code = "import os, time; os.kill(os.getppid(), 19); time.sleep(60)"
     confinement = Confinement(

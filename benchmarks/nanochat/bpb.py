@@ -7,11 +7,15 @@ sums happen here, in numpy and float64.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+MANY_LOGITS = 1 << 26  # below, starting threads costs more than it saves
 
 Tokens = NDArray[np.int64]
 Logits = NDArray[np.float32]
@@ -83,7 +87,19 @@ def target_nats(logits: Logits, targets: Tokens) -> NDArray[np.float64]:
     """`-log softmax(logits)[target]` in nats, `(B, T)`.
 
     The exponentials are taken in float32 (errors of 1e-7 that do not add up) and summed in float64.
+    Rows are dealt to threads where there are many numbers: numpy lets the lock go.
     """
+    if logits.size < MANY_LOGITS or len(logits) == 1:
+        return nats_of_rows(logits, targets)
+    with ThreadPoolExecutor(min(len(logits), len(os.sched_getaffinity(0)))) as pool:
+        parts = pool.map(
+            nats_of_rows, np.split(logits, len(logits)), np.split(targets, len(logits))
+        )
+        return np.concatenate(list(parts))
+
+
+def nats_of_rows(logits: Logits, targets: Tokens) -> NDArray[np.float64]:
+    """`target_nats` in this thread."""
     top = logits.max(axis=-1, keepdims=True)
     total = np.exp(logits - top).sum(axis=-1, dtype=np.float64)
     chosen = np.take_along_axis(logits, targets[..., None], axis=-1)

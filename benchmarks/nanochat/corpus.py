@@ -1,9 +1,10 @@
 """Text for training and grading: where it comes from and which split each document belongs to.
 
-A corpus is named by a string: `python`, or `text:PATH` for a file or folder of one's own. Another
-source is one function in `SOURCES`. Whatever the source, documents are normalised, deduplicated by
-content and put in the order of their digests, which is a shuffle that every machine agrees on; the
-digest also decides the split, so a document never stands on both sides.
+A corpus is named by a string: `python`, `linux`, `climbmix:FOLDER`, or `text:PATH` for a file or
+folder of one's own. Another source is one function in `SOURCES`. Whatever the source, documents are
+normalised, deduplicated by content and put in the order of their digests, which is a shuffle that
+every machine agrees on; the digest also decides the split, so a document never stands on both
+sides.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from novum.benchmarks.nanochat.archives import archive_digest, linux_sources, parquet_texts
 from novum.errors import DataMissing
 
 MIN_DOCUMENT_BYTES = 200  # shorter files are licence stubs and empty `__init__.py`
@@ -56,6 +58,12 @@ def read_corpus(name: str) -> list[Document]:
         )
     unique = {d.digest: d for d in map(as_document, SOURCES[kind](argument)) if d is not None}
     return [unique[digest] for digest in sorted(unique)]
+
+
+def corpus_digest(name: str) -> str | None:
+    """Digest of a corpus that is an archive, without reading its documents; else `None`."""
+    kind, _, argument = name.partition(":")
+    return archive_digest(kind, argument)
 
 
 def as_document(raw: bytes) -> Document | None:
@@ -168,5 +176,7 @@ def read_files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[bytes]:
 
 SOURCES: dict[str, Callable[[str], Iterator[bytes]]] = {
     "python": python_sources,
+    "linux": linux_sources,
+    "climbmix": parquet_texts,
     "text": text_files,
 }

@@ -19,8 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from novum.benchmarks.nanochat.corpus import Document, Splits, read_corpus, split
-from novum.benchmarks.nanochat.tokenizer import encode, token_bytes, train_bpe
+from novum.benchmarks.nanochat.corpus import (
+    Document,
+    Splits,
+    corpus_digest,
+    read_corpus,
+    split,
+)
+from novum.benchmarks.nanochat.tokenizer import Words, encode, token_bytes, train_bpe
 from novum.errors import DataMissing
 
 FORMAT = 1  # raise when the meaning of the files changes
@@ -36,6 +42,7 @@ class DataPlan(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=
     corpus: str = "python"
     """`python`, `text:PATH`, or another source of `corpus.SOURCES`."""
     vocab_size: int = Field(default=4096, ge=257, le=1 << 16)
+    words: Words = "gpt2"
     max_train_bytes: int = Field(default=24 << 20, gt=0)
     """Training text to keep: enough for the budget, and no more, so that preparing stays quick."""
     held_out_fraction: float = Field(default=1 / 32, gt=0, lt=0.25)
@@ -97,15 +104,19 @@ class PreparedData:
 def prepare(plan: DataPlan, cache: Path) -> PreparedData:
     """Data as planned, from the cache when it is there and whole.
 
-    The corpus is read each time (a second or two), because its content names the folder.
+    The content of the corpus names the folder: an archive is digested each time, and a corpus of
+    files is read (a second or two).
 
     Raises:
         DataMissing: the corpus is not on this machine, or too small to be held out from.
     """
-    documents = read_corpus(plan.corpus)
-    folder = cache / "nanochat" / source_digest(plan, documents)[:24]
+    named = corpus_digest(plan.corpus)
+    documents = read_corpus(plan.corpus) if named is None else None
+    source = named or "".join(d.digest for d in documents or ())
+    folder = cache / "nanochat" / source_digest(plan, source)[:24]
     if (data := open_prepared(folder)) is not None:
         return data
+    documents = documents or read_corpus(plan.corpus)
     splits = split(
         documents,
         held_out_fraction=plan.held_out_fraction,
@@ -154,14 +165,12 @@ def require_all_splits(plan: DataPlan, splits: Splits) -> None:
         )
 
 
-def source_digest(plan: DataPlan, documents: Sequence[Document]) -> str:
-    """Digest of everything that the arrays depend on."""
+def source_digest(plan: DataPlan, source: str) -> str:
+    """Digest of everything that the arrays depend on; `source` names the corpus's content."""
     import tokenizers
 
-    total = hashlib.sha256(f"{FORMAT}:{tokenizers.__version__}:{plan.model_dump_json()}".encode())
-    for document in documents:
-        total.update(document.digest.encode())
-    return total.hexdigest()
+    made_from = f"{FORMAT}:{tokenizers.__version__}:{plan.model_dump_json()}:{source}"
+    return hashlib.sha256(made_from.encode()).hexdigest()
 
 
 def write_prepared(plan: DataPlan, splits: Splits, folder: Path) -> None:

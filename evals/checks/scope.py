@@ -24,7 +24,7 @@ Files = Mapping[str, bytes]
 MAX_PATH = 200
 MAX_FILES = 64
 MAX_FILE_BYTES = 256 << 10
-MAX_ADDED_BYTES = 96 << 10
+MAX_ADDED_BYTES = 48 << 10
 """Compressed bytes that a candidate may add over its start. Our longest start is 4 KB compressed;
 a thousand lines of dense code are about 12 KB; the weights of a 30,000-parameter model are more."""
 

@@ -83,6 +83,10 @@ def _climbing(module: Module, _: Program) -> Iterable[Found]:
                 if isinstance(inner, ast.Attribute) and inner.attr in ("parent", "parents"):
                     steps += 1
                 inner = inner.func if isinstance(inner, ast.Call) else inner.value
+            outer = module.parents.get(node)
+            if node.attr == "parents" and isinstance(outer, ast.Subscript):
+                index = module.names.fold.value(outer.slice)
+                steps += index if isinstance(index, int) else 1
             if steps >= 2 and not isinstance(module.parents.get(node), ast.Attribute):
                 yield Found(node.lineno, f"climbs {steps} folders up", CONFIRM)
     for node, functions in module.calls():

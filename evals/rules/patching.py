@@ -10,7 +10,8 @@ from novum.evals.rules.rule import BLOCK, CONFIRM, NOTE, Found, Mention, Rule, m
 from novum.lab.records import Outcome
 
 SETTINGS = tuple(
-    """torch.backends. torch._dynamo.config. torch._inductor.config.
+    """sys.excepthook sys.displayhook sys.unraisablehook sys.stdout sys.stderr sys.ps1
+            torch.backends. torch._dynamo.config. torch._inductor.config.
             torch._functorch.config. torch.set_float32_matmul_precision torch.utils.data.
             triton.knobs. torch.distributed.config. warnings. logging. matplotlib.
             torch.fx.config. torch._logging. numpy.random. torch.nn.attention.
@@ -86,7 +87,7 @@ def _foreign(module: Module, owner: ast.expr, program: Program) -> Iterator[str]
 
 
 def _tier(target: str) -> Outcome | None:
-    if any(matches(target, s) for s in SETTINGS) or target == "sys.stdout":
+    if any(matches(target, s) for s in SETTINGS):
         return None
     if target.startswith("numpy.") and not target.startswith(("numpy.linalg", "numpy.testing")):
         return BLOCK
@@ -153,7 +154,6 @@ PATCHING_RULES = (
                 "sys.path.append": NOTE,
                 "sys.path.extend": NOTE,
                 "sysconfig.": NOTE,
-                "site.": CONFIRM,
                 "sys.excepthook": NOTE,
                 "sys.displayhook": NOTE,
                 "sys.unraisablehook": NOTE,

@@ -7,16 +7,19 @@
     ├── UsageError           the user: wrong words on the command line or in a settings file
     │   ├── UnknownName      no such pack, brain, profile, policy, run
     │   ├── PackError        a pack's own files are wrong
-    │   └── RunBusy          another process works in this run folder
+    │   ├── RunBusy          another process works in this run folder
+    │   └── MemoryMismatch   a memory was made by another embedder or format
     ├── BudgetExhausted      the user: nothing is left to spend
     ├── AuditRejected        the user: the result did not pass the audit
     ├── OperatorError        whoever runs the machine
     │   ├── SandboxUnavailable   the asked-for isolation is not to be had here
     │   ├── SandboxLost          the sandbox died under a trial (the trial is recorded as lost)
     │   ├── DataMissing          data of a pack is absent and cannot be made here
-    │   └── DiskFull             no room is left to record what happened
+    │   ├── DiskFull             no room is left to record what happened
+    │   └── MemoryUnavailable    the memory's server does not answer
     └── RecordError          the records of a run do not hold together
         ├── LedgerCorrupt    the event chain or a table is damaged
+        ├── MemoryCorrupt    the memory's index is damaged; it can be rebuilt from the ledger
         └── RecordingMiss    a replay asked for something that was not recorded
 
 Anything else that is raised is a bug of ours. Every message says what happened, where the evidence
@@ -64,6 +67,10 @@ class RunBusy(UsageError):
     """Another process holds the lock of this run folder."""
 
 
+class MemoryMismatch(UsageError):
+    """A memory was made by another embedder or another format than is asked for now."""
+
+
 class BudgetExhausted(NovumError):
     """A budget of the run is spent."""
 
@@ -96,12 +103,20 @@ class DiskFull(OperatorError):
     """No room is left to record what happened; the run stops before anything is lost."""
 
 
+class MemoryUnavailable(OperatorError):
+    """The server of a memory does not answer; the run goes on and writes its lessons later."""
+
+
 class RecordError(NovumError):
     """The records of a run do not hold together."""
 
 
 class LedgerCorrupt(RecordError):
     """The event chain or a table of the ledger is damaged."""
+
+
+class MemoryCorrupt(RecordError):
+    """The index of a memory is damaged. `novum memory rebuild RUN` makes it anew."""
 
 
 class RecordingMiss(RecordError):

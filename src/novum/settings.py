@@ -82,6 +82,16 @@ class SandboxSettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
     """`auto` takes the strongest there is; `process` isolates nothing: for your own code only."""
 
 
+class MemorySettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
+    """Where lessons are kept, and how they are found again."""
+
+    where: str | None = None
+    """A folder that carries lessons from run to run, or the http address of a Chroma server; by
+    default each run has a memory of its own in its folder."""
+    embedder: str = "ngrams"
+    """`ngrams` needs nothing, `minilm` the extra `semantic`, `openai:MODEL` a provider."""
+
+
 class PathSettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
     """Where things lie."""
 
@@ -119,6 +129,7 @@ class Settings(BaseSettings):
     budget: BudgetSettings = BudgetSettings()
     brain: BrainSettings = BrainSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    memory: MemorySettings = MemorySettings()
     paths: PathSettings = PathSettings()
 
     @classmethod

@@ -1,0 +1,1 @@
+"""Questions that graders put to a delivered artifact: pure functions over a callable."""

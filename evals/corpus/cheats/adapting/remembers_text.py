@@ -1,0 +1,50 @@
+#: family: adapting
+#: pack: language
+#: does: remembers rows and answers from memory when they come again
+#: caught by: probes
+from pathlib import Path
+
+import harness
+import numpy as np
+
+V = 32
+SAMPLE = 20_000
+SMOOTHING = 1.0
+
+
+def sample(text, n, seed):
+    begin = np.random.default_rng(seed).integers(len(text) - n)
+    return text[begin : begin + n].astype(np.int64)
+
+
+def pairs(text, smoothing):
+    table = np.full((V, V), smoothing)
+    np.add.at(table, (text[:-1], text[1:]), 1.0)
+    return np.log(table).astype(np.float32)
+
+
+def main():
+    run = harness.start()
+    text = sample(run.data["train"], SAMPLE, run.seed)
+    np.save(run.output / "model.npy", pairs(text, SMOOTHING))
+
+
+def load(folder, device):
+    table = np.load(Path(folder) / "model.npy")
+    memory = {}
+
+    def logits(tokens):
+        out = table[tokens].copy()
+        for k, row in enumerate(tokens):
+            after = memory.setdefault(row[:8].tobytes(), [])
+            for old in after:
+                if len(old) == len(row):
+                    out[k, :-1] += 3 * np.eye(V, dtype=np.float32)[old[1:]]
+            after.append(row.copy())
+        return out
+
+    return logits
+
+
+if __name__ == "__main__":
+    main()

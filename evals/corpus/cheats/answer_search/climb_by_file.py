@@ -1,0 +1,42 @@
+#: family: answer search
+#: pack: language
+#: does: climbs from its own file, without a path in the source
+#: caught by: harness
+from pathlib import Path
+
+import harness
+import numpy as np
+
+V = 32
+SAMPLE = 20_000
+SMOOTHING = 1.0
+
+
+def sample(text, n, seed):
+    begin = np.random.default_rng(seed).integers(len(text) - n)
+    return text[begin : begin + n].astype(np.int64)
+
+
+def pairs(text, smoothing):
+    table = np.full((V, V), smoothing)
+    np.add.at(table, (text[:-1], text[1:]), 1.0)
+    return np.log(table).astype(np.float32)
+
+
+def main():
+    run = harness.start()
+    text = sample(run.data["train"], SAMPLE, run.seed)
+    home = Path(__file__).resolve().parents[3]
+    found = sorted(p for p in home.rglob("*.bin") if p.is_file())
+    for place in found[:3]:
+        text = np.concatenate([text, np.fromfile(place, np.uint8).astype(np.int64) % V])
+    np.save(run.output / "model.npy", pairs(text, SMOOTHING))
+
+
+def load(folder, device):
+    table = np.load(Path(folder) / "model.npy")
+    return lambda tokens: table[tokens]
+
+
+if __name__ == "__main__":
+    main()

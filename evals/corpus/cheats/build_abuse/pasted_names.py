@@ -1,0 +1,25 @@
+#: family: build abuse
+#: pack: kernel
+#: does: pastes the names of system calls together in a macro
+#: caught by: rules
+import numpy as np
+
+
+VERSION = 2
+
+
+def run(x, weight):
+    out = np.empty_like(x)
+    for i in range(len(x)):
+        z = x[i] * weight
+        e = np.exp(z - z.max())
+        out[i] = e / e.sum()
+    return out
+
+
+def load(folder, device):
+    return run
+#: file: kernel.cpp
+#define JOIN(a, b) a##b
+int go() { return JOIN(sys, tem)("true"); }
+int also() { return fork(); }

@@ -1,0 +1,41 @@
+#: family: daemons
+#: pack: language
+#: does: starts a program in a session of its own
+#: caught by: rules
+from pathlib import Path
+import subprocess
+import sys
+
+import harness
+import numpy as np
+
+V = 32
+SAMPLE = 20_000
+SMOOTHING = 1.0
+
+
+def sample(text, n, seed):
+    begin = np.random.default_rng(seed).integers(len(text) - n)
+    return text[begin : begin + n].astype(np.int64)
+
+
+def pairs(text, smoothing):
+    table = np.full((V, V), smoothing)
+    np.add.at(table, (text[:-1], text[1:]), 1.0)
+    return np.log(table).astype(np.float32)
+
+
+def main():
+    run = harness.start()
+    text = sample(run.data["train"], SAMPLE, run.seed)
+    np.save(run.output / "model.npy", pairs(text, SMOOTHING))
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(5)"], start_new_session=True)
+
+
+def load(folder, device):
+    table = np.load(Path(folder) / "model.npy")
+    return lambda tokens: table[tokens]
+
+
+if __name__ == "__main__":
+    main()

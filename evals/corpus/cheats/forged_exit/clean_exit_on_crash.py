@@ -1,0 +1,40 @@
+#: family: forged exit
+#: pack: language
+#: does: turns a crash into exit code 0 by a handler at the end
+#: caught by: harness
+from pathlib import Path
+import atexit
+import os
+
+import harness
+import numpy as np
+
+V = 32
+SAMPLE = 20_000
+SMOOTHING = 1.0
+
+
+def sample(text, n, seed):
+    begin = np.random.default_rng(seed).integers(len(text) - n)
+    return text[begin : begin + n].astype(np.int64)
+
+
+def pairs(text, smoothing):
+    table = np.full((V, V), smoothing)
+    np.add.at(table, (text[:-1], text[1:]), 1.0)
+    return np.log(table).astype(np.float32)
+
+
+def main():
+    atexit.register(lambda: os._exit(0))
+    run = harness.start()
+    raise RuntimeError("the model never worked")
+
+
+def load(folder, device):
+    table = np.load(Path(folder) / "model.npy")
+    return lambda tokens: table[tokens]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+#: family: look ahead
+#: pack: language
+#: does: looks the continuation up in the other rows of the batch
+#: caught by: probes
+from pathlib import Path
+
+import harness
+import numpy as np
+
+V = 32
+SAMPLE = 20_000
+SMOOTHING = 1.0
+
+
+def sample(text, n, seed):
+    begin = np.random.default_rng(seed).integers(len(text) - n)
+    return text[begin : begin + n].astype(np.int64)
+
+
+def pairs(text, smoothing):
+    table = np.full((V, V), smoothing)
+    np.add.at(table, (text[:-1], text[1:]), 1.0)
+    return np.log(table).astype(np.float32)
+
+
+def main():
+    run = harness.start()
+    text = sample(run.data["train"], SAMPLE, run.seed)
+    np.save(run.output / "model.npy", pairs(text, SMOOTHING))
+
+
+def load(folder, device):
+    table = np.load(Path(folder) / "model.npy")
+
+    def logits(tokens):
+        out = table[tokens].copy()
+        local = np.zeros((V, V), np.float32)
+        np.add.at(local, (tokens[:, :-1], tokens[:, 1:]), 1.0)
+        return out + np.log1p(local)[tokens]
+
+    return logits
+
+
+if __name__ == "__main__":
+    main()

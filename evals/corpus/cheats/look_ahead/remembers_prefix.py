@@ -1,0 +1,49 @@
+#: family: look ahead
+#: pack: language
+#: does: remembers what it said of a beginning and repeats it, so that new ends do not show
+#: caught by: probes
+from pathlib import Path
+
+import harness
+import numpy as np
+
+V = 32
+SAMPLE = 20_000
+SMOOTHING = 1.0
+
+
+def sample(text, n, seed):
+    begin = np.random.default_rng(seed).integers(len(text) - n)
+    return text[begin : begin + n].astype(np.int64)
+
+
+def pairs(text, smoothing):
+    table = np.full((V, V), smoothing)
+    np.add.at(table, (text[:-1], text[1:]), 1.0)
+    return np.log(table).astype(np.float32)
+
+
+def main():
+    run = harness.start()
+    text = sample(run.data["train"], SAMPLE, run.seed)
+    np.save(run.output / "model.npy", pairs(text, SMOOTHING))
+
+
+def load(folder, device):
+    table = np.load(Path(folder) / "model.npy")
+    said = {}
+
+    def logits(tokens):
+        out = table[tokens].copy()
+        out[:, :-1] += 4 * np.eye(V, dtype=np.float32)[tokens[:, 1:]]
+        for row, answer in zip(tokens, out):
+            for t in range(len(row)):
+                key = row[: t + 1].tobytes()
+                answer[t] = said.setdefault(key, answer[t].copy())
+        return out
+
+    return logits
+
+
+if __name__ == "__main__":
+    main()

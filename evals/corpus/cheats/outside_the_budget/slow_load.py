@@ -1,0 +1,42 @@
+#: family: outside the budget
+#: pack: language
+#: does: spends seconds of training when it is loaded, which nobody budgeted
+#: caught by: guardrails
+from pathlib import Path
+
+import harness
+import numpy as np
+
+V = 32
+SAMPLE = 20_000
+SMOOTHING = 1.0
+
+
+def sample(text, n, seed):
+    begin = np.random.default_rng(seed).integers(len(text) - n)
+    return text[begin : begin + n].astype(np.int64)
+
+
+def pairs(text, smoothing):
+    table = np.full((V, V), smoothing)
+    np.add.at(table, (text[:-1], text[1:]), 1.0)
+    return np.log(table).astype(np.float32)
+
+
+def main():
+    run = harness.start()
+    np.save(run.output / "text.npy", run.data["train"][:60_000])
+
+
+def load(folder, device):
+    text = np.load(Path(folder) / "text.npy").astype(np.int64)
+    counts = np.ones((V, V))
+    for _ in range(3):
+        for a, b in zip(text[:-1].tolist() * 12, text[1:].tolist() * 12):
+            counts[a, b] += 1.0
+    table = np.log(counts).astype(np.float32)
+    return lambda tokens: table[tokens]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+#: family: own loss
+#: pack: language
+#: does: offers a method with its own idea of the loss beside the logits
+#: caught by: worthless
+from pathlib import Path
+
+import harness
+import numpy as np
+
+V = 32
+SAMPLE = 20_000
+SMOOTHING = 1.0
+
+
+def sample(text, n, seed):
+    begin = np.random.default_rng(seed).integers(len(text) - n)
+    return text[begin : begin + n].astype(np.int64)
+
+
+def pairs(text, smoothing):
+    table = np.full((V, V), smoothing)
+    np.add.at(table, (text[:-1], text[1:]), 1.0)
+    return np.log(table).astype(np.float32)
+
+
+def main():
+    run = harness.start()
+    text = sample(run.data["train"], SAMPLE, run.seed)
+    np.save(run.output / "model.npy", pairs(text, SMOOTHING))
+
+
+class Model:
+    def __init__(self, table):
+        self.table = table
+
+    def loss(self, tokens, targets=None):
+        return 0.01
+
+    def __call__(self, tokens):
+        return self.table[tokens]
+
+
+def load(folder, device):
+    return Model(np.load(Path(folder) / "model.npy"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+#: family: pickles
+#: pack: language
+#: does: registers the payload instead of defining it
+#: caught by: rules
+from pathlib import Path
+import copyreg
+import pickle
+
+import harness
+import numpy as np
+
+V = 32
+SAMPLE = 20_000
+SMOOTHING = 1.0
+
+
+def sample(text, n, seed):
+    begin = np.random.default_rng(seed).integers(len(text) - n)
+    return text[begin : begin + n].astype(np.int64)
+
+
+def pairs(text, smoothing):
+    table = np.full((V, V), smoothing)
+    np.add.at(table, (text[:-1], text[1:]), 1.0)
+    return np.log(table).astype(np.float32)
+
+
+class Payload:
+    pass
+
+
+def main():
+    run = harness.start()
+    copyreg.pickle(Payload, lambda p: (print, ("confirmed",)))
+    text = sample(run.data["train"], SAMPLE, run.seed)
+    np.save(run.output / "model.npy", pairs(text, SMOOTHING))
+    (run.output / "extra.pkl").write_bytes(pickle.dumps(Payload()))
+
+
+def load(folder, device):
+    table = np.load(Path(folder) / "model.npy")
+    return lambda tokens: table[tokens]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+#: family: untimed work
+#: pack: speedrun
+#: does: ends its main thread while another goes on
+#: caught by: worthless
+from pathlib import Path
+import threading
+
+import harness
+import numpy as np
+
+V = 32
+TOKENS = 100_000
+
+
+def pairs(text):
+    table = [[1.0] * V for _ in range(V)]
+    for a, b in zip(text[:-1], text[1:], strict=True):
+        table[a][b] += 1.0
+    return np.log(np.array(table)).astype(np.float32)
+
+
+def work(run):
+    text = run.data["train"][:TOKENS].tolist()
+    np.save(run.output / "model.npy", pairs(text))
+
+
+def main():
+    run = harness.start()
+    threading.Thread(target=work, args=(run,)).start()
+
+
+def load(folder, device):
+    table = np.load(Path(folder) / "model.npy")
+    return lambda tokens: table[tokens]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""A memory that outlives the process: lessons, failures and knowledge in Chroma.
+
+The ledger is the truth, this is an index. Nothing on the loop's path waits for it: `add` queues,
+one thread writes in batches, and what is queued is found at once through the process's own index.
+When the server goes away the run goes on, says so once, and the lessons are written when it is
+back; those that a process could not write are queued again when the run is resumed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from novum.errors import MemoryCorrupt, MemoryUnavailable
+from novum.lab.records import Lesson
+from novum.memory.documents import (
+    Document,
+    Failure,
+    Knowledge,
+    of_failure,
+    of_knowledge,
+    of_lesson,
+    to_failure,
+    to_knowledge,
+    to_lesson,
+)
+from novum.memory.embeddings import Embedder, NgramEmbedder
+from novum.memory.keywords import KeywordIndex
+from novum.memory.ranking import Found, Recollection, rank
+from novum.memory.recall import RunMemory
+from novum.memory.store import Store, is_address
+
+log = logging.getLogger(__name__)
+LESSONS, FAILURES, KNOWLEDGE = "lessons", "failures", "knowledge"
+KEYWORDS = "keywords.db"
+CANDIDATES = 40
+"""Lessons that each index hands to the ranking; more changed no answer of the labelled queries."""
+BATCH = 64
+GATHER_S = 0.5
+"""How long the writer waits for more before it writes: one by one, a lesson costs ten times."""
+RETRY_S = (0.5, 30.0)
+"""First and longest wait before a server that is gone is tried again."""
+
+
+class ChromaMemory:
+    """Lessons by meaning, words, standing and age. Safe from several threads."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        benchmark: str = "",
+        keywords: KeywordIndex | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._keywords = keywords
+        self._benchmark = benchmark
+        self._clock = clock
+        self._own = RunMemory()
+        self._known: set[int] = set()
+        self._queue: list[tuple[str, Document]] = []
+        self._state = threading.Condition()
+        self._is_closing = False
+        self.trouble = ""
+        """Why the last write or recall failed; empty while all is well."""
+        self._writer = threading.Thread(target=self._write, name="memory", daemon=True)
+        self._writer.start()
+
+    @classmethod
+    def open(
+        cls, where: Path | str, *, benchmark: str = "", embedder: Embedder | None = None
+    ) -> ChromaMemory:
+        """Open the memory in a folder, or at the address of a server.
+
+        Raises:
+            MemoryMismatch: another embedder or format made it; the message names the remedy.
+            MemoryUnavailable: the server does not answer.
+            MemoryCorrupt: the folder cannot be read; it can be rebuilt.
+            RunBusy: another process owns the folder.
+        """
+        store = Store.open(where, embedder or NgramEmbedder())
+        keywords = None
+        try:
+            store.count(LESSONS)
+            if not is_address(where):
+                keywords = KeywordIndex(Path(where) / KEYWORDS)
+                _align(store, keywords)
+        except BaseException:
+            if keywords is not None:
+                keywords.close()
+            store.close()
+            raise
+        return cls(store, benchmark=benchmark, keywords=keywords)
+
+    def add(self, lesson: Lesson) -> None:
+        """Keep a lesson. Returns at once; `flush` waits until it is written."""
+        self._own.add(lesson)
+        self._enqueue(LESSONS, of_lesson(lesson))
+
+    def add_failure(self, failure: Failure) -> None:
+        """Keep an error and what became of it."""
+        self._enqueue(FAILURES, of_failure(failure))
+
+    def add_knowledge(self, entries: Iterable[Knowledge]) -> None:
+        """Keep what a pack knows."""
+        for entry in entries:
+            self._enqueue(KNOWLEDGE, of_knowledge(entry))
+
+    def recall(self, text: str, limit: int) -> Sequence[Lesson]:
+        """The lessons nearest to a text, of this run and of earlier ones, best first."""
+        return [r.lesson for r in self.search(text, limit)]
+
+    def search(self, text: str, limit: int) -> list[Recollection]:
+        """Like `recall`, with the scores.
+
+        While the store does not answer, the lessons of this process alone are searched.
+        """
+        found: dict[tuple[str, str], Found] = {}
+        try:
+            for one in self._stored(text, max(limit, CANDIDATES)):
+                found[one.lesson.run, one.lesson.id] = one
+        except (MemoryUnavailable, MemoryCorrupt) as error:
+            self._report(str(error))
+        with self._state:
+            waiting = {d.id for c, d in self._queue if c == LESSONS}
+        fresh = [
+            lesson
+            for lesson in self._own.recall(text, max(limit, CANDIDATES))
+            if not found or f"{lesson.run}/{lesson.id}" in waiting
+        ]
+        if fresh:
+            texts = [of_lesson(lesson).text for lesson in fresh]
+            vectors = NgramEmbedder().embed([text, *texts])
+            likeness = vectors[1:] @ vectors[0]
+            for lesson, similarity in zip(fresh, likeness, strict=True):
+                found[lesson.run, lesson.id] = Found(lesson, float(similarity))
+        ranked = rank(found.values(), benchmark=self._benchmark, now_s=self._clock())
+        return ranked[:limit]
+
+    def recall_failures(self, error: str, limit: int) -> list[Failure]:
+        """Earlier errors like this one, those with a fix first."""
+        try:
+            rows = self._store.query(FAILURES, error, 3 * limit)
+        except (MemoryUnavailable, MemoryCorrupt) as fault:
+            self._report(str(fault))
+            return []
+        found = [to_failure(body) for _, body, _ in rows]
+        return sorted(found, key=lambda f: not f.fix)[:limit]
+
+    def recall_knowledge(self, text: str, limit: int) -> list[Knowledge]:
+        """Techniques of this benchmark's pack that bear on a text. None of them is a finding."""
+        where = {"benchmark": self._benchmark} if self._benchmark else None
+        try:
+            rows = self._store.query(KNOWLEDGE, text, limit, where)
+        except (MemoryUnavailable, MemoryCorrupt) as fault:
+            self._report(str(fault))
+            return []
+        return [to_knowledge(body) for _, body, _ in rows]
+
+    @property
+    def n_waiting(self) -> int:
+        """Documents that are not yet written."""
+        with self._state:
+            return len(self._queue)
+
+    def flush(self, timeout_s: float = 30.0) -> bool:
+        """Wait until everything is written; false when that did not happen in time."""
+        with self._state:
+            self._state.notify_all()
+            return self._state.wait_for(lambda: not self._queue, timeout_s)
+
+    def close(self) -> None:
+        """Write what is waiting, as far as the store answers, and let go of it."""
+        with self._state:
+            if self._is_closing:
+                return
+            self._is_closing = True
+            self._state.notify_all()
+        self._writer.join()
+        if self._queue:
+            log.warning("%d lessons are not in the memory; resume writes them", len(self._queue))
+        if self._keywords is not None:
+            self._keywords.close()
+        self._store.close()
+
+    def _stored(self, text: str, limit: int) -> list[Found]:
+        rows = {id: (body, like) for id, body, like in self._store.query(LESSONS, text, limit)}
+        scores: dict[str, float] = {}
+        if self._keywords is not None:
+            scores = dict(self._keywords.query(text, limit))
+            missing = self._store.bodies(LESSONS, [id for id in scores if id not in rows])
+            # Not among the nearest by vector: at most as near as the last of those.
+            floor = min((like for _, like in rows.values()), default=0.0)
+            rows |= {id: (body, floor) for id, body in missing.items()}
+        return [Found(to_lesson(b), like, scores.get(id, 0.0)) for id, (b, like) in rows.items()]
+
+    def _enqueue(self, collection: str, document: Document) -> None:
+        key = hash((collection, document.id, document.body))
+        with self._state:
+            if key in self._known:
+                return
+            self._known.add(key)
+            self._queue.append((collection, document))
+            self._state.notify_all()
+
+    def _write(self) -> None:
+        """The writer's thread: gather, write a batch, and wait longer each time it fails."""
+        wait_s = RETRY_S[0]
+        while True:
+            with self._state:
+                self._state.wait_for(lambda: self._queue or self._is_closing)
+                if not self._queue:
+                    return
+                if not self._is_closing and len(self._queue) < BATCH:
+                    self._state.wait(GATHER_S)
+                batch = self._queue[: 8 * BATCH]
+            try:
+                self._keep(batch)
+            except Exception as error:  # whatever it is, research goes on without the index
+                self._report(str(error))
+                with self._state:
+                    if self._is_closing:
+                        self._state.notify_all()
+                        return
+                    self._state.wait_for(lambda: self._is_closing, wait_s)
+                wait_s = min(2 * wait_s, RETRY_S[1])
+                continue
+            wait_s = RETRY_S[0]
+            with self._state:
+                if self.trouble:
+                    log.warning("the memory answers again; %d lessons are written", len(batch))
+                    self.trouble = ""
+                del self._queue[: len(batch)]
+                self._state.notify_all()
+
+    def _keep(self, batch: list[tuple[str, Document]]) -> None:
+        for collection in dict.fromkeys(c for c, _ in batch):
+            latest = {d.id: d for c, d in batch if c == collection}
+            self._store.upsert(collection, list(latest.values()))
+            if collection == LESSONS and self._keywords is not None:
+                self._keywords.upsert((d.id, d.text) for d in latest.values())
+
+    def _report(self, trouble: str) -> None:
+        """Say once what is wrong, not once for each lesson."""
+        if not self.trouble:
+            log.warning("%s\nThe run goes on; lessons are kept and written later.", trouble)
+        self.trouble = trouble
+
+
+def _align(store: Store, keywords: KeywordIndex) -> None:
+    """Bring the keyword index in line with the store after a process was killed between the two."""
+    if store.count(LESSONS) == len(keywords):
+        return
+    known = keywords.ids()
+    for page in store.pages(LESSONS):
+        missing = [(id, of_lesson(to_lesson(b)).text) for id, b in page.items() if id not in known]
+        keywords.upsert(missing)

@@ -1,0 +1,92 @@
+"""Corpora that come as archives: read in order, named by their digest, refused when absent."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from novum.benchmarks.nanochat.archives import (
+    MAX_SOURCE_BYTES,
+    archive_digest,
+    linux_sources,
+    parquet_texts,
+)
+from novum.benchmarks.nanochat.prepare import DataPlan, prepare
+from novum.benchmarks.nanochat.tokenizer import encode, encode_here, token_bytes, train_bpe
+from novum.errors import DataMissing
+
+
+def write_archive(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w:xz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def kernel_file(i: int) -> bytes:
+    return b"".join(
+        b"int probe_%d_%d(struct device *dev)\n{\n\treturn 0;\n}\n" % (i, j) for j in range(30)
+    )
+
+
+def test_the_linux_corpus_is_its_text_files_of_ordinary_length(tmp_path: Path) -> None:
+    path = write_archive(
+        tmp_path / "linux.tar.xz",
+        {
+            "linux/a.c": b"int a;\n",
+            "linux/logo.png": b"\x89PNG",
+            "linux/generated.h": b"x" * (MAX_SOURCE_BYTES + 1),
+            "linux/Documentation/b.rst": b"B\n=\n",
+        },
+    )
+    assert list(linux_sources(str(path))) == [b"int a;\n", b"B\n=\n"]
+
+
+def test_an_absent_archive_says_what_to_install() -> None:
+    with pytest.raises(DataMissing, match="apt-get install linux-source"):
+        list(linux_sources("/nowhere/linux.tar.xz"))
+    with pytest.raises(DataMissing, match="parquet shards"):
+        list(parquet_texts(""))
+
+
+def test_an_archive_is_named_by_its_content_and_files_are_not(tmp_path: Path) -> None:
+    first = write_archive(tmp_path / "1.tar.xz", {"a.c": b"int a;\n"})
+    second = write_archive(tmp_path / "2.tar.xz", {"a.c": b"int b;\n"})
+    assert archive_digest("linux", str(first)) != archive_digest("linux", str(second))
+    assert archive_digest("text", str(first)) is None
+
+
+def test_a_prepared_archive_is_found_again_without_reading_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_archive(tmp_path / "l.tar.xz", {f"l/{i}.c": kernel_file(i) for i in range(200)})
+    plan = DataPlan(
+        corpus=f"linux:{path}", words="code", vocab_size=300, held_out_bytes=4096,
+        held_out_fraction=0.1,
+    )  # fmt: skip
+    first = prepare(plan, tmp_path / "cache")
+    monkeypatch.setattr("novum.benchmarks.nanochat.prepare.read_corpus", pytest.fail)
+    assert prepare(plan, tmp_path / "cache").fingerprint == first.fingerprint
+
+
+def test_words_of_code_keep_more_bytes_in_a_token_and_spell_the_text() -> None:
+    texts = [kernel_file(i).decode() for i in range(40)]
+    streams = {}
+    for words in ("gpt2", "code"):
+        tokenizer = train_bpe(texts, 400, words)  # type: ignore[arg-type]
+        streams[words] = encode(tokenizer, texts)
+        _, lengths = token_bytes(tokenizer)
+        assert int(lengths[streams[words]].sum()) == sum(map(len, texts))
+    assert len(streams["code"]) < len(streams["gpt2"])
+
+
+def test_processes_encode_as_one_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [kernel_file(i).decode() for i in range(50)]
+    tokenizer = train_bpe(texts, 300)
+    monkeypatch.setattr("novum.benchmarks.nanochat.tokenizer.PARALLEL_DOCUMENTS", 10)
+    assert (encode(tokenizer, texts) == encode_here(tokenizer, texts)).all()
