@@ -43,6 +43,7 @@ _KEPT = frozenset(
         Promise.NO_SURVIVORS,
     }
 )
+_NEED_GROUPS = frozenset({Promise.MEMORY_BOUNDED, Promise.PROCESSES_BOUNDED})
 
 
 class ProcessSandbox:
@@ -70,10 +71,10 @@ class ProcessSandbox:
     def promises(self) -> frozenset[Promise]:
         """Bounds and accounts only: nothing is hidden from the program, nothing is closed to it.
 
-        Without control groups memory is bounded as far as it is resident in a process, not where
-        it lies in files that live in memory.
+        Without control groups, memory and processes are sampled and no promise is made of them:
+        files that live in memory are nobody's, and what is quick is not seen.
         """
-        return _KEPT if self._groups is not None else _KEPT - {Promise.MEMORY_BOUNDED}
+        return _KEPT if self._groups is not None else _KEPT - _NEED_GROUPS
 
     def check(self) -> None:
         """See `Sandbox.check`."""
