@@ -26,11 +26,14 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 def remove(folder: Path) -> None:
     """Remove a folder with everything below it, also folders that nobody may enter."""
-    for path, _, _ in os.walk(folder, onerror=_open_up):
-        _try_chmod(path)
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():  # what could not be entered above can be now
-        shutil.rmtree(folder)
+    pending = [os.fspath(folder)]
+    while pending:
+        path = pending.pop()
+        with contextlib.suppress(OSError):  # `rmtree` says what cannot be removed
+            os.chmod(path, 0o700)
+            with os.scandir(path) as entries:
+                pending += [e.path for e in entries if e.is_dir(follow_symlinks=False)]
+    shutil.rmtree(folder)
 
 
 def lay_out(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -74,12 +77,3 @@ def tree_hash(files: Mapping[str, bytes]) -> str:
 
 def _object(kind: bytes, content: bytes) -> bytes:
     return sha1(kind + b" %d\0" % len(content) + content, usedforsecurity=False).digest()
-
-
-def _open_up(error: OSError) -> None:
-    _try_chmod(error.filename)
-
-
-def _try_chmod(path: str) -> None:
-    with contextlib.suppress(OSError):
-        os.chmod(path, 0o700)
