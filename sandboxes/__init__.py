@@ -1,6 +1,15 @@
 """Where code runs: the sandbox protocol, its providers, and the executor that owns the slots."""
 
-from novum.sandboxes.protocol import Confinement, Exit, ExitCause, Limits, Mount, Promise, Sandbox
+from novum.sandboxes.protocol import (
+    Confinement,
+    Exit,
+    ExitCause,
+    Limits,
+    Mount,
+    Promise,
+    Sandbox,
+    SandboxedProcess,
+)
 from novum.sandboxes.registry import available, find_sandbox
 
 __all__ = [
@@ -11,6 +20,7 @@ __all__ = [
     "Mount",
     "Promise",
     "Sandbox",
+    "SandboxedProcess",
     "available",
     "find_sandbox",
 ]

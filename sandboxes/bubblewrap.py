@@ -39,13 +39,19 @@ _PROBE = ("--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/
 
 
 class BubblewrapSandbox:
-    """Run processes under `bwrap`; see the module for what that gives."""
+    """Run processes under `bwrap`; see the module for what that gives.
+
+    `groups` are the control groups to use: those found on this machine unless given, `None` for
+    none.
+    """
 
     name = "bubblewrap"
 
-    def __init__(self, executable: str = "bwrap") -> None:
+    def __init__(
+        self, executable: str = "bwrap", groups: cgroups.Groups | None | bool = True
+    ) -> None:
         self._executable = executable
-        self._groups = cgroups.find()
+        self._groups = cgroups.find() if isinstance(groups, bool) else groups
         cgroups.sweep(self._groups)
 
     @property
@@ -59,7 +65,7 @@ class BubblewrapSandbox:
             "seccomp": seccomp.is_supported(),
             f"landlock-{landlock.abi()}": landlock.abi() > 0,
             f"cgroup-v{version}": version > 0,
-            "memory-sampling": version == 0,
+            "sampling": version == 0,
         }
         return tuple(name for name, is_here in present.items() if is_here)
 
@@ -68,7 +74,8 @@ class BubblewrapSandbox:
         """All of them, less what this machine has no means for."""
         missing = set()
         if self._groups is None and os.geteuid() == 0:
-            missing.add(Promise.PROCESSES_BOUNDED)  # the kernel exempts root from RLIMIT_NPROC
+            # the kernel exempts root from RLIMIT_NPROC, and sampling comes after the fact
+            missing.add(Promise.PROCESSES_BOUNDED)
         if "--size" not in _help(self._executable):
             missing.add(Promise.DISK_BOUNDED)  # before 0.7 a private /tmp has no size
         if not seccomp.is_supported():
@@ -109,7 +116,11 @@ class BubblewrapSandbox:
         given = [status_w, info_w, go]
         words = ["--json-status-fd", str(info_w), "--block-fd", str(go)]
         if seccomp.is_supported():
-            policy = seccomp.Policy(len(confinement.gpus) > 1, bool(confinement.cores))
+            policy = seccomp.Policy(
+                loopback=len(confinement.gpus) > 1,
+                pinned=bool(confinement.cores),
+                sampled=self._groups is None,
+            )
             filter_fd = _memfd(seccomp.assemble(policy), on_failure)
             words += ["--seccomp", str(filter_fd)]
             given.append(filter_fd)

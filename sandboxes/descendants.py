@@ -12,13 +12,12 @@ import time
 from pathlib import Path
 
 from novum.sandboxes.cgroups import Group
-from novum.sandboxes.process_tree import is_alive, private_bytes, stat_fields
+from novum.sandboxes.process_tree import descendants, is_alive, private_bytes, stat_fields
 
 GONE_S = 5.0
 REAP_S = 2.0
 _TICKS = os.sysconf("SC_CLK_TCK")
-_PARENT, _TIMES = 1, slice(11, 15)  # fields of /proc/PID/stat after the name
-_THREADS, _START = 17, 19
+_TIMES, _THREADS, _START = slice(11, 15), 17, 19  # of /proc/PID/stat, after the name
 
 
 class SupervisedTree:
@@ -148,33 +147,6 @@ class _Seen:
     def is_same(self, pid: int) -> bool:
         fields = stat_fields(pid)
         return bool(fields) and int(fields[_START]) == self._started
-
-
-def descendants(pid: int) -> list[int]:
-    """Every process below `pid`, parents before children.
-
-    Source: proc_pid_task_tid_children(5); kernels built without it are scanned whole.
-    """
-    found = [pid]
-    for parent in found:  # grows while it is read
-        try:
-            for task in os.listdir(f"/proc/{parent}/task"):
-                with open(f"/proc/{parent}/task/{task}/children", "rb") as file:
-                    found += [int(word) for word in file.read().split()]
-        except FileNotFoundError:
-            if parent == pid and os.path.exists(f"/proc/{pid}/task/{pid}"):
-                return _scan(pid)
-        except OSError:
-            continue  # it ended meanwhile
-    return found[1:]
-
-
-def _scan(pid: int) -> list[int]:
-    parents = {int(name): stat_fields(int(name)) for name in os.listdir("/proc") if name.isdigit()}
-    found = [pid]
-    for parent in found:
-        found += [child for child, f in parents.items() if f and int(f[_PARENT]) == parent]
-    return found[1:]
 
 
 def _at_home(home: Path) -> set[int]:

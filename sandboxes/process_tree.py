@@ -10,12 +10,12 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil
-
 from novum.sandboxes.cgroups import Group
 
 GONE_S = 5.0
 REAP_S = 2.0
+LISTING_S = 0.02
+PARENT_FIELD = 1  # of /proc/PID/stat, counted after the name
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -35,18 +35,20 @@ class NamespaceTree:
         self._first = first
         self._handle = os.pidfd_open(first)
         self._namespace = namespace_of(first)
+        self._listed: list[int] = []
+        self._listed_s = 0.0
 
     def cpu_s(self) -> float:
         """See `Tree.cpu_s`."""
         if self._group is not None:
             return self._group.cpu_s()
-        return sum(_cpu_s(process.pid) for process in self._processes())
+        return sum(_cpu_s(pid) for pid in self._processes())
 
     def resident_bytes(self) -> int:
         """See `Tree.resident_bytes`."""
         if self._group is not None:
             return self._group.resident_bytes()
-        return sum(private_bytes(process.pid) for process in self._processes())
+        return sum(private_bytes(pid) for pid in self._processes())
 
     def n_processes(self) -> int:
         """See `Tree.n_processes`."""
@@ -82,12 +84,38 @@ class NamespaceTree:
             self._group.remove()
         return n_left
 
-    def _processes(self) -> list[psutil.Process]:
+    def _processes(self) -> list[int]:
+        """The first process and all below it; looked up once for the questions of one sample."""
+        if (now := time.monotonic()) - self._listed_s > LISTING_S:
+            self._listed, self._listed_s = [self._first, *descendants(self._first)], now
+        return self._listed
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process below `pid`, parents before children.
+
+    Source: proc_pid_task_tid_children(5); kernels built without it are scanned whole.
+    """
+    found = [pid]
+    for parent in found:  # grows while it is read
         try:
-            first = psutil.Process(self._first)
-            return [first, *first.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+            for task in os.listdir(f"/proc/{parent}/task"):
+                with open(f"/proc/{parent}/task/{task}/children", "rb") as file:
+                    found += [int(word) for word in file.read().split()]
+        except FileNotFoundError:
+            if parent == pid and os.path.exists(f"/proc/{pid}/task/{pid}"):
+                return _scan(pid)
+        except OSError:
+            continue  # it ended meanwhile
+    return found[1:]
+
+
+def _scan(pid: int) -> list[int]:
+    parents = {int(name): stat_fields(int(name)) for name in os.listdir("/proc") if name.isdigit()}
+    found = [pid]
+    for parent in found:
+        found += [child for child, f in parents.items() if f and int(f[PARENT_FIELD]) == parent]
+    return found[1:]
 
 
 def count_left(group: Group | None, namespace: str) -> int:

@@ -112,7 +112,11 @@ _NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "mknod": (133, None),
     "mknodat": (259, 33),
     "sched_setaffinity": (203, 122),
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    "shmget": (29, 194),
 }
+_OWNERLESS = ("memfd_create", "memfd_secret", "shmget")
 
 # The C library falls back to the older call when it hears that these do not exist; the filter
 # cannot look behind their pointers.
@@ -130,7 +134,9 @@ _MODE_ARGUMENT = {
     "mknod": 1,
     "mknodat": 2,
 }
-_BY_ARGUMENT = {"clone", "socket", "socketpair", "ioctl", "sched_setaffinity"} | set(_MODE_ARGUMENT)
+_BY_ARGUMENT = {"clone", "socket", "socketpair", "ioctl", "sched_setaffinity", *_OWNERLESS} | set(
+    _MODE_ARGUMENT
+)
 DENIED = tuple(name for name in _NUMBERS if name not in _BY_ARGUMENT and name not in _ABSENT)
 
 
@@ -142,6 +148,9 @@ class Policy:
     """Allow IP sockets: the processes of one torchrun talk over the private loopback."""
     pinned: bool = False
     """Refuse to move to other cores."""
+    sampled: bool = False
+    """Refuse memory that belongs to no process: where none of it is in a control group, the sum
+    over processes must be the whole."""
 
 
 def is_supported(machine: str | None = None) -> bool:
@@ -192,6 +201,8 @@ def _by_argument(name: str, policy: Policy) -> list[bytes]:
         return _refuse_values(1, TERMINAL_IOCTLS)
     if name == "sched_setaffinity":
         return [_refuse(errno.EPERM)] if policy.pinned else []
+    if name in _OWNERLESS:
+        return [_refuse(errno.EPERM)] if policy.sampled else []
     return _refuse_bits(_MODE_ARGUMENT[name], SET_ID_BITS)
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from novum.errors import SandboxUnavailable, UnknownName
 from novum.sandboxes import Confinement, Exit, ExitCause, Limits, Mount, Promise, Sandbox
+from novum.sandboxes.bubblewrap import BubblewrapSandbox
 from novum.sandboxes.process import ProcessSandbox
 from novum.sandboxes.registry import PROVIDERS, find_sandbox
 
@@ -24,21 +25,25 @@ DEFAULT = Limits(wall_s=30, memory_bytes=512 << 20, pids=32, file_bytes=8 << 20)
 Run = Callable[..., Exit]
 
 
-def _without_groups() -> Sandbox:
-    return ProcessSandbox(groups=None)
+WITHOUT_GROUPS: dict[str, Callable[[], Sandbox]] = {
+    "process-without-groups": lambda: ProcessSandbox(groups=None),
+    "bubblewrap-without-groups": lambda: BubblewrapSandbox(groups=None),
+}
 
 
 @pytest.fixture(
     scope="module",
     params=[
         pytest.param(name, marks=[pytest.mark.docker] if name == "docker" else [])
-        for name in (*PROVIDERS, "process-without-groups")
+        for name in (*PROVIDERS, *WITHOUT_GROUPS)
     ],
 )
 def sandbox(request: pytest.FixtureRequest) -> Sandbox:
-    if request.param == "process-without-groups":
-        return _without_groups()
     try:
+        if request.param in WITHOUT_GROUPS:
+            bare = WITHOUT_GROUPS[request.param]()
+            bare.check()
+            return bare
         return find_sandbox(request.param)
     except SandboxUnavailable as error:
         pytest.skip(f"{request.param} cannot run here: {error}")

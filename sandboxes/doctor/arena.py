@@ -176,7 +176,7 @@ class Arena:
         return callers
 
     def _outside_changes(self) -> list[str]:
-        changes = [f"wrote {path}" for path in self._marks() if path.exists()]
+        changes = [f"wrote {path}" for path in self._marks() if os.path.exists(path)]
         names = set(os.listdir(self.outside)) - {"secret", "socket"}
         if names:
             changes.append(f"wrote {', '.join(sorted(names))} outside the mounts")
@@ -214,7 +214,8 @@ class Arena:
 
     def _clean(self) -> None:
         for path in self._marks():
-            path.unlink(missing_ok=True)
+            if os.path.exists(path):
+                path.unlink()
         for name in set(os.listdir(self.outside)) - {"secret", "socket"}:
             (self.outside / name).unlink()
         if _describe(self.inputs) != self._inputs_before:

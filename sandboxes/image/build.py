@@ -70,6 +70,7 @@ def build_full(
     base: str = "python:3.11-slim",
     packages: str = "numpy",
     rootfs: Path | None = None,
+    name: str = FULL,
 ) -> ImageFacts:
     """Make the self-contained image from the Dockerfile, or from a folder or tar of a system.
 
@@ -78,8 +79,8 @@ def build_full(
         UsageError: `rootfs` has no python3.
     """
     if rootfs is not None:
-        _import_rootfs(client, rootfs)
-        return _expect(client, FULL)
+        _import_rootfs(client, rootfs, name)
+        return _expect(client, name)
     import docker.errors
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -89,7 +90,7 @@ def build_full(
         try:
             client.images.build(
                 path=scratch,
-                tag=FULL,
+                tag=name,
                 rm=True,
                 buildargs={"BASE": base, "PACKAGES": packages},
             )
@@ -99,15 +100,15 @@ def build_full(
                 "Where no registry can be reached, use --rootfs FOLDER, or the default image, "
                 "which needs none: `novum sandbox build`."
             ) from error
-    return _expect(client, FULL)
+    return _expect(client, name)
 
 
-def _import_rootfs(client: DockerClient, rootfs: Path) -> None:
-    repository, tag = FULL.split(":")
+def _import_rootfs(client: DockerClient, rootfs: Path, name: str) -> None:
+    repository, _, tag = name.partition(":")
     changes = [f"LABEL {_LABEL}=full", "ENV PYTHONDONTWRITEBYTECODE=1", 'CMD ["python3"]']
     if rootfs.is_dir():
-        names = ("usr/bin/python3", "usr/local/bin/python3", "bin/python3")
-        if not any(os.path.lexists(rootfs / name) for name in names):
+        places = ("usr/bin/python3", "usr/local/bin/python3", "bin/python3")
+        if not any(os.path.lexists(rootfs / place) for place in places):
             raise UsageError(
                 f"{rootfs} has no python3 in usr/bin or usr/local/bin.\n"
                 "Make one with, for example, `mmdebstrap --include=python3 SUITE FOLDER`."
