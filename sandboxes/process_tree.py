@@ -15,7 +15,7 @@ from novum.sandboxes.cgroups import Group
 GONE_S = 5.0
 REAP_S = 2.0
 LISTING_S = 0.02
-PARENT_FIELD = 1  # of /proc/PID/stat, counted after the name
+PARENT_FIELD, THREADS_FIELD = 1, 17  # of /proc/PID/stat, counted after the name
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -52,7 +52,10 @@ class NamespaceTree:
 
     def n_processes(self) -> int:
         """See `Tree.n_processes`."""
-        return 0 if self._group is not None else len(self._processes()) - 1
+        if self._group is not None:
+            return 0
+        fields = [stat_fields(pid) for pid in self._processes()[1:]]
+        return sum(int(field[THREADS_FIELD]) for field in fields if field)
 
     def n_oom_kills(self) -> int:
         """See `Tree.n_oom_kills`."""

@@ -446,7 +446,7 @@ def test_without_control_groups_resident_memory_and_threads_are_bounded_by_sampl
     for code, cause in ((eats, ExitCause.OUT_OF_MEMORY), (threads, ExitCause.KILLED)):
         limits = Limits(wall_s=30, memory_bytes=200 << 20, pids=24)
         confinement = Confinement(("python", "-I", "-c", code), Path("/"), limits=limits)
-        ended = _without_groups().start(confinement).wait(60)
+        ended = ProcessSandbox(groups=None).start(confinement).wait(60)
         assert ended is not None
         assert (ended.cause, ended.n_survivors) == (cause, 0)
 
