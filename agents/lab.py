@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from novum.agents.budget import Budget
+from novum.agents.budget import Budget, BudgetLimits
 from novum.agents.control import Control
 from novum.agents.design import certification_trials, reserve_s
 from novum.agents.directives import Directives
@@ -87,7 +87,7 @@ class Lab:
     surfaces: Surfaces = field(default_factory=Surfaces)
     sessions: dict[str, Session] = field(default_factory=dict)
     iterations: dict[int, int] = field(default_factory=dict)
-    """Closed iterations by thread, as the ledger had them when this process began."""
+    """Closed iterations by thread."""
     candidates: dict[str, Candidate] = field(default_factory=dict)
     """Candidates under test, by tree."""
     static: dict[str, tuple[Evidence, ...]] = field(default_factory=dict)
@@ -97,9 +97,15 @@ class Lab:
         self.moves = PlaybookMoves(self.pack.folder)
         self.terms = Terms.of(self.pack.manifest, self.profile)
         self.given_limits = self.budget.limits
-        self.control.kill = self.runner.kill
+        self.begin()
 
     # --- when to stop ---
+
+    def begin(self, limits: BudgetLimits | None = None) -> None:
+        """Be ready to search (again), under other limits if they are given."""
+        self.control = Control(kill=self.runner.kill)
+        self.given_limits = limits or self.given_limits
+        self.read_directives()
 
     def read_directives(self) -> None:
         """Take in what the user wishes now."""

@@ -34,4 +34,5 @@ async def record(state: State, runtime: Runtime[Lab]) -> State:
             "idle": state.get("idle", ""),
         },
     )
+    lab.iterations[state["thread"]] = state["iteration"] + 1
     return {}

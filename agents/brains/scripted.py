@@ -37,7 +37,10 @@ class ScriptedModel(BaseChatModel):
     answers: list[Any] = Field(default_factory=list)
     """`AIMessage`, text, or a function from the messages to an `AIMessage`."""
     repeat: bool = False
+    keeps: bool = True
+    """Whether `asked` keeps the messages; without, a run of any length takes no memory."""
     asked: list[list[BaseMessage]] = Field(default_factory=list)
+    n_asked: int = 0
     offered: list[list[str]] = Field(default_factory=list)
     """Names of the tools that were bound, one list a binding."""
 
@@ -65,8 +68,10 @@ class ScriptedModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        n = len(self.asked)
-        self.asked.append(list(messages))
+        n = self.n_asked
+        self.n_asked += 1
+        if self.keeps:
+            self.asked.append(list(messages))
         if n >= len(self.answers) and not (self.repeat and self.answers):
             raise IndexError(
                 f"the script has {len(self.answers)} answers; this is question {n + 1}"
