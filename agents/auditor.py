@@ -22,11 +22,12 @@ async def audit(state: State, runtime: Runtime[Lab]) -> State:
     if proposal is None:  # judged just before a crash
         (known,) = lab.ledger.verdicts(proposal=state["proposal"], last=1)
         return {"wanted": None, "verdict": known.id, "label": known.label}
-    judgement = judge(lab.facts(proposal, state["candidate"], state["reference"]))
+    facts = lab.facts(proposal, state["candidate"], state["reference"])
+    judgement = judge(facts)
     if judgement.more is not None:
         return {"wanted": as_wanted(judgement.more)}
     assert judgement.verdict is not None
-    lab.add_verdict(judgement.verdict, judgement.evidence)
+    lab.add_verdict(judgement.verdict, judgement.evidence, facts)
     return {"wanted": None, "verdict": judgement.verdict.id, "label": judgement.verdict.label}
 
 

@@ -89,9 +89,10 @@ async def confirm(
     win = lab.terms.win.model_copy(update={"alpha_headline": alpha})
     terms = replace(lab.terms, win=win)
     for _ in range(MAX_STEPS):
-        judgement = judge(lab.facts(proposal, tree, reference, aim="certify", terms=terms))
+        facts = lab.facts(proposal, tree, reference, aim="certify", terms=terms)
+        judgement = judge(facts)
         if judgement.verdict is not None:
-            lab.add_verdict(judgement.verdict, judgement.evidence)
+            lab.add_verdict(judgement.verdict, judgement.evidence, facts)
             if judgement.verdict.label is Label.CONFIRMED:
                 lab.ledger.set_champion(tree, judgement.verdict.id)
             lab.close_session(id)

@@ -25,7 +25,7 @@ from novum.agents.situation import moves_of
 from novum.agents.window import TrialWindow
 from novum.benchmarks.pack import Pack, Profile
 from novum.evals.audit import precheck
-from novum.evals.facts import Facts, Terms
+from novum.evals.facts import Facts, Terms, outline
 from novum.lab.archive import Archive
 from novum.lab.ledger import Ledger
 from novum.lab.records import (
@@ -243,14 +243,15 @@ class Lab:
         is_full = trial.fidelity == "full" and trial.purpose is not Purpose.SMOKE
         self.budget.spend_trial(seconds, is_full=is_full)
 
-    def add_verdict(self, verdict: Verdict, evidence: Sequence[Evidence]) -> None:
-        """Record a verdict with the evidence it rests on."""
+    def add_verdict(self, verdict: Verdict, evidence: Sequence[Evidence], facts: Facts) -> None:
+        """Record a verdict with the evidence it rests on and the facts it was computed from."""
         before = {e.id for e in self.static.get(f"{verdict.proposal}/{verdict.tree}", ())}
         with self.ledger.batch():
             for record in evidence:
                 if record.id not in before:
                     self.ledger.add_evidence(record)
             kept = self.ledger.add_verdict(verdict)
+            self.note("facts", verdict.id, outline(facts))
         self.findings.note_verdict(kept)
         self.window.note_verdict(kept, evidence)
 

@@ -144,6 +144,23 @@ def dump_facts(facts: Facts) -> dict[str, Any]:
     return dumped
 
 
+def outline(facts: Facts) -> dict[str, Any]:
+    """What has to be recorded beside a verdict so that its facts can be found again: ids and terms.
+
+    The records themselves, and what came of earlier ideas, are in the ledger already.
+    """
+    dumped = dump_facts(facts)
+    return {
+        "aim": facts.aim,
+        "reference": facts.reference,
+        "terms": dumped["terms"],
+        "trials": [t.id for t in facts.trials],
+        "static": [e.id for e in facts.static],
+        "n_history": len(facts.history),
+        "n_ideas": facts.n_ideas,
+    }
+
+
 def load_facts(data: Any) -> Facts:
     """Facts from what `dump_facts` gave.
 
