@@ -51,7 +51,7 @@ def claim(name, value):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Milliseconds over repetitions: medians, and the least, which a busy machine disturbs least."""
+    """Milliseconds over repetitions: medians, and the least, which a busy machine hardly moves."""
 
     sandbox: str
     what: str
