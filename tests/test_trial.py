@@ -148,8 +148,8 @@ def test_settings_are_known_before_the_start_and_the_threads_are_those_of_the_sl
         + "assert os.environ['OMP_NUM_THREADS'] == '1'\n"
         + START
         + "assert (info['seed'], info['n'], info['device']) == (run.seed, 1000, 'cpu')\n"
-        + "assert info['budget_s'] == run.budget_s == 2 and info['clock'] == 'wall'\n"
-        + "assert 0 < run.remaining_s() <= 2\n"
+        + "assert info['budget_s'] == run.budget_s == 20 and info['clock'] == 'wall'\n"
+        + "assert 0 < run.remaining_s() <= 20\n"
         + SAVE
     )
     assert result.status is TrialStatus.FINISHED, result.error
@@ -157,9 +157,9 @@ def test_settings_are_known_before_the_start_and_the_threads_are_those_of_the_sl
 
 def test_a_smoke_test_and_a_fidelity_have_budgets_of_their_own(toy: Toy) -> None:
     code = START + "harness.claim('budget', run.budget_s)\n" + SAVE
-    assert toy.trial(code, smoke=True).claimed == {"budget": 1.0}
-    assert toy.trial(code, fidelity="half").claimed == {"budget": 1.0}
-    assert toy.trial(code).claimed == {"budget": 2.0}
+    assert toy.trial(code, smoke=True).claimed == {"budget": 5.0}
+    assert toy.trial(code, fidelity="half").claimed == {"budget": 10.0}
+    assert toy.trial(code).claimed == {"budget": 20.0}
 
 
 def test_start_may_be_called_again_also_by_other_processes_and_the_clock_starts_once(
@@ -191,10 +191,11 @@ def test_start_may_be_called_again_also_by_other_processes_and_the_clock_starts_
 
 
 def test_at_the_deadline_the_tree_is_killed_and_what_stood_there_counts(any_toy: Toy) -> None:
-    result = any_toy.with_profile(budget_s=0.7).trial(START + SAVE + "import time; time.sleep(60)")
+    main = "import numpy, time\n" + START + SAVE + "time.sleep(60)"
+    result = any_toy.with_profile(budget_s=1.5).trial(main)
     assert result.status is TrialStatus.FINISHED, result.error
     assert "deadline" in names_of(result)
-    assert 0.7 <= result.observed["used_s"] < 10
+    assert 1.5 <= result.observed["used_s"] < 20
 
 
 def test_a_file_saved_after_the_deadline_does_not_count(toy: Toy) -> None:
@@ -218,15 +219,15 @@ def test_whoever_does_not_start_in_time_is_stopped(toy: Toy) -> None:
 
 def test_a_cpu_budget_counts_the_work_of_children_and_not_waiting(toy: Toy) -> None:
     counted = toy.with_profile("cputime")
-    waits = counted.trial(START + "import time; time.sleep(1.0)\n" + SAVE)
+    waits = counted.trial(START + "import time; time.sleep(1.5)\n" + SAVE)
     assert waits.status is TrialStatus.FINISHED, waits.error
-    assert waits.observed["used_s"] < 0.5 < waits.observed["wall_s"]
+    assert waits.observed["used_s"] < 1.0 < waits.observed["wall_s"]
     works = counted.trial(
         START + SAVE + "import os\nif os.fork() == 0:\n while True: pass\nos.wait()"
     )
     assert works.status is TrialStatus.FINISHED, works.error
     assert "deadline" in names_of(works)
-    assert 0.5 <= works.observed["used_s"] < 1.5
+    assert 1.0 <= works.observed["used_s"] < 3
 
 
 def test_the_time_left_on_a_cpu_budget_falls_with_work_only(toy: Toy) -> None:

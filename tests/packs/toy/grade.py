@@ -41,6 +41,6 @@ class Grader(GatedGrader):
         rng = np.random.default_rng(context.request.seed + 1)
         questions = rng.normal(0.0, 1.0, N_QUESTIONS)
         answers = np.empty(N_QUESTIONS)
-        session.call("", [questions], answers, timeout_s=5)
+        session.call("", [questions], answers, timeout_s=20)
         error = float(np.abs(answers - questions - HIDDEN_MEAN).mean())
         return Graded(error, {"n_questions": float(N_QUESTIONS)})
