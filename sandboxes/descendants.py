@@ -71,6 +71,7 @@ class SupervisedTree:
     def kill(self) -> None:
         """See `Tree.kill`: the supervisor stays, to collect the dead and report."""
         self._signal(signal.SIGCONT, self._outer.pid)  # the program may have stopped it
+        self._signal(signal.SIGTERM, self._outer.pid)  # the program may not have been born yet
         for pid in self._members():
             self._signal(signal.SIGKILL, pid)
 

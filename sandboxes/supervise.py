@@ -31,10 +31,13 @@ def main(words: list[str]) -> None:
         os.set_inheritable(fd, False)
     _become_subreaper()
     _limit(options)
+    orders = _take_orders()
     os.write(channel, b"ready 0\n")
     if os.read(go, 1) != b"1":  # the harness died, or gave up, before the program existed
         os._exit(1)
     os.close(go)
+    if orders:
+        os._exit(1)  # killed before it was born
     child = os.fork()
     if child == 0:
         _become(words[split + 1 :], options["cwd"])
@@ -43,6 +46,22 @@ def main(words: list[str]) -> None:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     os.write(channel, f"exit {status} {used.ru_utime + used.ru_stime:.6f}\n".encode())
     os._exit(0)  # 4 ms sooner than the interpreter takes to tidy up
+
+
+def _take_orders() -> list[int]:
+    """Kill everything below at SIGTERM, also a program that is only just being born.
+
+    From outside a process that does not exist yet cannot be killed. The list holds the orders that
+    came; an order that comes during the fork is handled after it, when the child can be seen.
+    """
+    orders: list[int] = []
+
+    def obey(number: int, frame: object) -> None:
+        orders.append(number)
+        _kill_the_rest()
+
+    signal.signal(signal.SIGTERM, obey)
+    return orders
 
 
 def _become_subreaper() -> None:
@@ -68,7 +87,7 @@ def _limit(options: dict[str, str]) -> None:
 
 def _become(argv: list[str], cwd: str) -> None:
     os.setsid()  # no terminal, and signals to our group do not reach it
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
@@ -108,14 +127,18 @@ def _end_the_rest() -> None:
         while True:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass  # an error says that nothing is left: every orphan below is a child of ours
-            for pid in _descendants():
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+            _kill_the_rest()
             os.waitpid(-1, 0)
     except ChildProcessError:
         return
+
+
+def _kill_the_rest() -> None:
+    for pid in _descendants():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 def _descendants() -> list[int]:

@@ -161,6 +161,17 @@ def test_a_program_that_ignores_signals_is_killed_when_told(
     assert not process.is_running
 
 
+def test_a_kill_right_after_the_start_is_not_too_early(
+    sandbox: Sandbox, confine: Callable[..., Confinement]
+) -> None:
+    for _ in range(3):
+        process = sandbox.start(confine("import time\ntime.sleep(60)"))
+        process.kill()
+        ended = process.wait(8)  # less than the watcher waits for a tree that will not die
+        assert ended is not None
+        assert (ended.cause, ended.n_survivors) == (ExitCause.KILLED, 0)
+
+
 def test_the_environment_is_what_was_given(
     run: Run, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
