@@ -67,7 +67,12 @@ async def work(lab: Lab, n_threads: int) -> Summary:
         except Interrupted:
             log.info("interrupted; the run can be resumed")
         finally:
-            lab.note(SESSION, f"{session}/end", {"wall_s": lab.budget.wall_s})
+            ended = {
+                "wall_s": lab.budget.wall_s,
+                "reason": lab.control.reason,
+                "is_interrupted": lab.control.is_interrupted,
+            }
+            lab.note(SESSION, f"{session}/end", ended)
     return summarise(lab)
 
 

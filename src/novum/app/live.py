@@ -53,19 +53,15 @@ class Screen:
         now = self.clock or time.time()
         working = [*self._threads(now), *self._slots(now)]
         room = height - len(working) - 9  # what headings and borders leave for curve and verdicts
-        n_rows = max(3, min(16, room * 3 // 5))
-        n_verdicts = max(2, min(12, room - n_rows))
+        n_rows = min(16, max(3, room * 3 // 5)) if room >= 3 else 0
+        n_verdicts = min(12, room - n_rows)
         yield self._heading(now, width)
-        yield Panel(
-            self._chart(width - 4, n_rows),
-            title=self._chart_title(),
-            title_align="left",
-            border_style="dim",
-            padding=(0, 1),
-        )
-        yield Panel(Group(*working), title="now", title_align="left", border_style="dim")
-        if rows := self._verdicts(n_verdicts, width - 4):
-            yield Panel(rows, title="last verdicts", title_align="left", border_style="dim")
+        if n_rows:
+            chart = self._chart(width - 4, n_rows)
+            yield _panel(chart, self._chart_title())
+        yield _panel(Group(*working), "now")
+        if n_verdicts > 0 and (rows := self._verdicts(n_verdicts, width - 4)):
+            yield _panel(rows, "last verdicts")
         yield self._budgets(now, width)
         if self.notice:
             yield Text(self.notice, "bold yellow", overflow="ellipsis", no_wrap=True)
@@ -74,8 +70,8 @@ class Screen:
 
     def _heading(self, now: float, width: int) -> RenderableType:
         grid = Table.grid(expand=True)
-        grid.add_column()
-        grid.add_column(justify="right")
+        grid.add_column(no_wrap=True, ratio=1)
+        grid.add_column(no_wrap=True, justify="right")
         left = Text.assemble(("novum ", "bold cyan"), self.title, no_wrap=True, overflow="ellipsis")
         story = self.story
         ended = sum(t.status is not TrialStatus.LAUNCHED for t in story.trials.values())
@@ -85,18 +81,18 @@ class Screen:
 
     def _chart_title(self) -> Text:
         story, show = self.story, self.story.metric.show
-        text = Text(f"{story.metric.title()} ")
+        text = Text(f"{story.metric.name} ")
         if not story.baseline:
             return text.append("· measuring the noise of the start", "dim")
         base = fmean(story.baseline)
-        text.append(f"· start {show(base)}", "dim")
-        if story.noise_sd is not None:
-            text.append(f" ± {show(story.noise_sd)} sd over seeds", "dim")
         if story.best:
             best = story.best[-1]
             gain = story.metric.sign * (best.mean - base) / abs(base) if base else math.nan
-            text.append(f" · best {show(best.mean)} ± {show(best.error)} ", "bold green")
-            text.append(f"({percent(gain)}, not yet confirmed)", "green")
+            text.append(f"· best {show(best.mean)} ± {show(best.error)} ", "bold green")
+            text.append(f"({percent(gain)}, unconfirmed) ", "green")
+        text.append(f"· start {show(base)}", "dim")
+        if story.noise_sd is not None:
+            text.append(f", sd over seeds {show(story.noise_sd)}", "dim")
         return text
 
     def _chart(self, width: int, height: int) -> RenderableType:
@@ -225,6 +221,10 @@ NAMES = {
     "tokens": "tokens",
     "cost_usd": "USD",
 }
+
+
+def _panel(inside: RenderableType, title: str | Text) -> Panel:
+    return Panel(inside, title=title, title_align="left", border_style="dim", padding=(0, 1))
 
 
 def bar(fraction: float, width: int) -> Text:

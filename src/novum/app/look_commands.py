@@ -55,7 +55,7 @@ def status(
             outcome = outcome_of(one.run, one.story)
         _print_status(one)
         out = _console()
-        out.print(closing_lines(outcome, one.story))
+        out.print(closing_lines(outcome, one.story, reason=one.story.reason))
 
 
 def show(

@@ -56,7 +56,7 @@ def outcome_of(run: RunFolder, story: Story) -> Outcome:
     test = story.certification
     verdict = test.verdict if test is not None else None
     is_confirmed = verdict is not None and verdict.label is Label.CONFIRMED
-    if not story.ended and verdict is None:
+    if not story.ended and not is_confirmed:
         state = "unfinished"
     elif verdict is None:
         state = "nothing better"

@@ -184,7 +184,7 @@ def _gain_row(
     )
     low, high = frame.x
     if interval is not None:
-        a, b = max(interval[0], low), min(interval[1], high)
+        a, b = (min(max(end, low), high) for end in interval)
         frame.line(a, y, b, y, f"interval {idea.label}", tip)
     frame.circle(min(max(gain, low), high), y, 4.5, f"node {idea.label}", tip)
 

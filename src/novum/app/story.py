@@ -53,6 +53,8 @@ class Idea:
     dropped: str = ""
     """Why it ended without trials that could judge it."""
     ended_s: float = 0.0
+    is_confirmed: bool = False
+    """Whether its candidate passed a test of its own later."""
 
     @property
     def is_open(self) -> bool:
@@ -62,6 +64,8 @@ class Idea:
     @property
     def label(self) -> str:
         """Verdict, `dropped`, or empty while it is open."""
+        if self.is_confirmed:
+            return "confirmed"
         if self.verdict is not None:
             return str(self.verdict.label)
         return "dropped" if self.dropped else ""
@@ -106,7 +110,9 @@ class Story:
     sessions: list[tuple[float, float]] = field(default_factory=list)
     """Begin and latest sign of life of each process that worked on the run."""
     ended: bool = False
-    """Whether the last process said that it ended."""
+    """Whether the last process came to an end of its own; an interrupted run can be resumed."""
+    reason: str = ""
+    """Why the search ended."""
     spent: dict[str, float] = field(default_factory=dict)
 
     # --- folding -------------------------------------------------------------------------------
@@ -134,8 +140,9 @@ class Story:
                 handler(event)
 
     def _on_session(self, event: Event) -> None:
-        self.ended = event.key.endswith("/end")
-        if not self.ended:
+        self.reason = event.payload.get("reason", "")
+        self.ended = bool(self.reason) and not event.payload.get("is_interrupted", False)
+        if not event.key.endswith("/end"):
             self.sessions.append((event.at_s, event.at_s))
             self.threads.clear()
 
@@ -181,6 +188,11 @@ class Story:
         idea.tree = idea.tree or verdict.tree
         if idea.proposal.thread >= 0 and verdict.label in GOOD:
             self._note_best(verdict, event.at_s)
+        if idea.proposal.thread < 0 and verdict.label is Label.CONFIRMED:
+            candidate = self.candidates.get(verdict.tree)
+            owner = self.ideas.get(candidate.proposal) if candidate is not None else None
+            if owner is not None:
+                owner.is_confirmed = True
 
     def _on_dropped(self, event: Event) -> None:
         idea = self.idea(event.key.partition(":")[2])

@@ -1,0 +1,167 @@
+"""Looking at a run: status, show, report, the live picture; on a terminal, in a pipe, as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sqlite3
+from contextlib import closing
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from novum.app.cli import app
+from novum.app.live import Screen
+from novum.app.story import read_story
+from novum.lab.run import RunFolder
+
+
+def novum(*words: str) -> Result:
+    return CliRunner().invoke(app, words)
+
+
+def test_status_ends_with_the_result_the_folder_and_what_to_type_next(made_run: RunFolder) -> None:
+    said = novum("status")
+    assert said.exit_code == 0
+    lines = said.stdout.splitlines()
+    confirmed = next(line for line in lines if line.startswith("Confirmed"))
+    assert "2.8850 -> 2.3450, 18.7 % better" in confirmed
+    assert "interval +15.3 to +22.2 %, p = 0.002" in confirmed
+    assert "3 ideas tried in 16 trials" in said.stdout
+    assert lines[-1].split() == "Next novum report demo novum show champion demo".split()
+
+
+def test_status_as_json_is_one_object(made_run: RunFolder) -> None:
+    facts = json.loads(novum("status", "demo", "--json").stdout)
+    assert facts["state"] == "confirmed"
+    assert facts["gain"] == pytest.approx(0.54 / 2.885)
+    assert facts["counts"]["trials.crashed"] == 1
+    assert facts["holder"] is None
+
+
+def test_status_all_has_a_line_for_every_run(made_run: RunFolder) -> None:
+    assert novum("status", "--all").stdout.split()[:3] == ["demo", "confirmed", "+18.7"]
+
+
+def test_status_verifies_the_records_and_finds_an_edit(made_run: RunFolder) -> None:
+    assert novum("status", "--verify").exit_code == 0
+    with closing(sqlite3.connect(made_run.ledger_path)) as raw:
+        raw.execute("UPDATE trials SET body = replace(body, '2.35', '1.35')")
+        raw.commit()
+    said = novum("status", "--verify")
+    assert said.exit_code == 1
+    assert "LedgerCorrupt: table trials, row t" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize("name", ["champion", "p0-0", "#1", "1", "best", "v-p0-0"])
+def test_show_finds_a_candidate_by_any_of_its_names(made_run: RunFolder, name: str) -> None:
+    said = novum("show", name)
+    assert said.exit_code == 0, said.stderr
+    assert "Depth helps because features compose" in said.stdout
+    assert "-DEPTH = 2" in said.stdout
+    assert "+DEPTH = 4" in said.stdout
+    assert "t 4.2 reached the bound" in said.stdout
+    assert "Test certify-1" in said.stdout
+    assert re.search(r"t7 +#1 +race +search +2.3100 +2.3", said.stdout), "claimed beside observed"
+
+
+def test_show_trial_tells_what_was_observed_claimed_and_printed(made_run: RunFolder) -> None:
+    said = novum("show", "t12").stdout
+    assert "crashed" in said
+    assert "loss is nan" in said
+    assert "step 2" in said
+    assert "suffix pass" in said
+
+
+def test_show_start_and_words_that_look_like_markup(made_run: RunFolder) -> None:
+    assert "sd over 5 seeds 0.0288" in novum("show", "start").stdout
+    said = novum("show", "p1-0").stdout
+    assert "<script>alert(1)</script> & peek at [bold]the answer" in said
+    assert "reads the next token" in said
+
+
+def test_show_as_json_holds_the_same_facts(made_run: RunFolder) -> None:
+    facts = json.loads(novum("show", "champion", "--json").stdout)
+    assert facts["candidate"]["summary"] == "Change train.py"
+    assert {v["label"] for v in facts["verdicts"]} == {"promising", "confirmed"}
+    assert len(facts["evidence"]) == 2
+    assert facts["diff"].startswith("diff --git")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["show", "t99"], "has nothing named 't99'. Did you mean"),
+        (["show", "zzz"], "Names are: champion, best, start"),
+        (["status", "other"], "no run 'other' in runs. There is: demo."),
+        (["report", "other"], "no run 'other'"),
+    ],
+)
+def test_an_unknown_name_is_bad_usage_and_says_what_there_is(
+    made_run: RunFolder, words: list[str], message: str
+) -> None:
+    said = novum(*words)
+    assert said.exit_code == 2
+    assert message in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+class Page(HTMLParser):
+    """Collects what a page loads and whether its tags close."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loads: list[str] = []
+        self.scripts = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "br", "link", "img"):
+            self.open.append(tag)
+        self.scripts += tag == "script"
+        self.loads += [v for k, v in attrs if k in ("src", "href") and v]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        return
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_report_is_one_whole_file_that_loads_nothing_and_runs_nothing(
+    made_run: RunFolder, tmp_path: Path
+) -> None:
+    said = novum("report", "-o", str(tmp_path / "out" / "r.html"))
+    assert said.exit_code == 0, said.stderr
+    text = (tmp_path / "out" / "r.html").read_text()
+    page = Page()
+    page.feed(text)
+    assert (page.open, page.loads, page.scripts) == ([], [], 0)
+    assert "2.8850 → 2.3450, 18.7 % better" in text
+    assert text.count("<svg") == 3
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; peek" in text
+    assert made_run.info["seed_commitment"] in text
+    assert made_run.nonce not in text
+    assert "best of 3 ideas" in text
+
+
+def test_the_live_picture_shows_best_threads_slots_and_verdicts(made_run: RunFolder) -> None:
+    with made_run.ledger(read_only=True) as ledger:
+        story = read_story(made_run.info, ledger)
+    screen = Screen(story, "nanochat", 2, 2, 15.0, {"experiments": 3.0}, clock=story.last_s)
+    for width, height in ((110, 40), (80, 24), (40, 15), (200, 60)):
+        console = Console(width=width, height=height, file=io.StringIO(), record=True)
+        console.print(screen, height=height)
+        text = console.export_text()
+        assert all(len(line) <= width for line in text.splitlines())
+        assert text.count("\n") <= height + 1
+        if width >= 80:
+            assert "best 2.3300" in text
+            assert "✖ hack" in text
+            assert "slot 1" in text
+            assert "3 of 3" in text
