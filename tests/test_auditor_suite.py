@@ -14,9 +14,11 @@ from novum.evals.suites.auditor import CaseResult, Report, render, run_suite
 from novum.sandboxes.protocol import Sandbox
 from novum.sandboxes.registry import find_sandbox
 
-SAMPLE = """next_token natural_only remembers_prefix counts_while_scored trains_in_load printed_score
+SAMPLE = """
+next_token natural_only remembers_prefix counts_while_scored trains_in_load printed_score
 claimed_score late_save not_a_number by_address every_second_call skips_last_row zero_stride
-child_works_on aborts_unlucky trigrams vectorised slower""".split()
+child_works_on aborts_unlucky trigrams vectorised slower
+""".split()
 
 
 @pytest.fixture(scope="module")

@@ -130,6 +130,12 @@ def test_search_and_claims_read_different_text(grader: Grader, tmp_path: Path) -
     assert search != sealed and grade(grader, flat, tmp_path).metric == search
 
 
+def test_a_claim_is_asked_again_in_a_process_of_its_own(grader: Grader, tmp_path: Path) -> None:
+    probes = {p.name: p.outcome for p in grade(grader, flat, tmp_path, split="sealed").probes}
+    assert probes["fresh-suffix"] is probes["fresh-process"] is Outcome.PASS
+    assert "fresh-suffix" not in {p.name for p in grade(grader, flat, tmp_path).probes}
+
+
 def test_a_peeking_model_scores_well_and_fails_its_probe(grader: Grader, tmp_path: Path) -> None:
     def peek(tokens: Tokens) -> Logits:
         logits = flat(tokens)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,8 @@ from novum.benchmarks.nanochat.probes import (
     probe_suffix,
 )
 from novum.benchmarks.pack import Profile
+from novum.benchmarks.probes import language
+from novum.benchmarks.probes.language import EXACT, REORDERED, Reading
 from novum.benchmarks.protocol import (
     CandidateFailed,
     Graded,
@@ -46,7 +51,8 @@ class Options(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=T
     """Tokens of one held-out row."""
     score_rows: int = Field(default=16, ge=2)
     """Rows of one request in the score stage."""
-    probe_rows: int = Field(default=8, ge=2)
+    probe_rows: int = Field(default=16, ge=2)
+    """Rows of a probe; as many as are scored at once, so that a model cannot tell them apart."""
     max_tokens: int = Field(default=1 << 20, gt=0)
     """Training tokens that the fastest candidate could read in the budget."""
     floor: float = Field(default=0.5, gt=0)
@@ -107,20 +113,25 @@ class Grader:
         text = self.texts["sealed" if request.split == "sealed" else "validation"]
         if request.smoke:
             text = first_rows(text, SMOKE_ROWS)
-        with context.score_stage(
-            outcome.artifact,
-            entry="train",
-            limits=self.profile.limits(self.profile.score_s),
-        ) as session:
-            model = SessionModel(session, self.vocab_size, self.profile.score_s)
-            rng = np.random.default_rng(request.seed)
-            try:
-                bpb, probes = self.read(model, text, rng)
-            except BadLogits as error:
-                raise CandidateFailed(f"the score stage got bad logits: {error}") from error
+        rng = np.random.default_rng(request.seed)
+        try:
+            with self.session(context, outcome.artifact) as model:
+                bpb, probes, kept = self.read(model, text, rng)
+            if request.split == "sealed" and not request.smoke:
+                with self.session(context, outcome.artifact) as fresh:
+                    probes += question_again(kept, fresh, context.device, rng)
+        except BadLogits as error:
+            raise CandidateFailed(f"the score stage got bad logits: {error}") from error
         context.phase("graded", bits_per_byte=bpb, answered_s=model.answered_s)
         observed = {"answered_s": model.answered_s}
         return Graded(metric=bpb, observed=observed, probes=probes)
+
+    @contextmanager
+    def session(self, context: TrialContext, artifact: Path) -> Iterator[SessionModel]:
+        """A fresh process that answers for the delivered model."""
+        limits = self.profile.limits(self.profile.score_s)
+        with context.score_stage(artifact, entry="train", limits=limits) as session:
+            yield SessionModel(session, self.vocab_size, self.profile.score_s)
 
     @property
     def vocab_size(self) -> int:
@@ -152,14 +163,19 @@ class Grader:
 
     def read(
         self, model: Model, text: HeldOut, rng: np.random.Generator
-    ) -> tuple[float, tuple[Probe, ...]]:
-        """Bits per byte, and the probes; the text is scored between two readings of a probe."""
+    ) -> tuple[float, tuple[Probe, ...], Kept]:
+        """Bits per byte, the probes, and one of the scored batches as it was answered.
+
+        The text is scored between two readings of a probe.
+        """
         n, vocab_size = min(self.options.probe_rows, len(text.inputs)), self.vocab_size
         rows = text.inputs[rng.choice(len(text.inputs), n, replace=False)]
         scores: list[float] = []
+        n_full = max(1, len(text.inputs) // self.options.score_rows)
+        kept = Kept(model, int(rng.integers(n_full)))
 
         def score() -> None:
-            scores.append(bits_per_byte(model, text, vocab_size, self.options.score_rows))
+            scores.append(bits_per_byte(kept, text, vocab_size, self.options.score_rows))
 
         probes = (
             probe_repeat(model, rows, vocab_size, between=score),
@@ -167,7 +183,43 @@ class Grader:
             probe_independence(model, rows, vocab_size, rng),
             probe_floor(scores[0], self.options.floor),
         )
-        return scores[0], probes
+        return scores[0], probes, kept
+
+
+class Kept:
+    """A model that keeps its answer to one of the batches that it is scored on."""
+
+    def __init__(self, model: Model, wanted: int) -> None:
+        self.model = model
+        self.wanted = wanted
+        self.n_asked = 0
+        self.rows: Tokens | None = None
+        self.logits: Logits | None = None
+
+    def __call__(self, tokens: Tokens) -> Logits:
+        logits = self.model(tokens)
+        if self.n_asked == self.wanted:
+            self.rows, self.logits = tokens.copy(), logits.copy()
+        self.n_asked += 1
+        return logits
+
+
+def question_again(
+    kept: Kept, fresh: Model, device: str, rng: np.random.Generator
+) -> tuple[Probe, ...]:
+    """In a process that shares nothing with the scored one: other ends first, then another order.
+
+    A fresh process on a GPU may tune other kernels, so that logits agree to their rounding only.
+    """
+    assert kept.rows is not None and kept.logits is not None
+    reading = Reading(kept.logits, np.zeros(kept.rows.shape), 0.0)
+    tolerance = EXACT if device == "cpu" else REORDERED
+    n = len(kept.rows)
+    probes = (
+        language.probe_suffix(reading, fresh, kept.rows, n, rng, tolerance=tolerance),
+        language.probe_process(reading, fresh, kept.rows, n, rng, tolerance),
+    )
+    return tuple(replace(p, name=f"fresh-{p.name}") for p in probes)
 
 
 def first_rows(text: HeldOut, n_rows: int) -> HeldOut:

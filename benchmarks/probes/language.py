@@ -73,6 +73,7 @@ def probe_suffix(
     batch: int,
     rng: np.random.Generator,
     rounds: int = 3,
+    tolerance: float = EXACT,
 ) -> Probe:
     """In a fresh process, other ends must leave the logits of the beginning as they were."""
     off, worst = 0.0, (0, 0)
@@ -87,18 +88,23 @@ def probe_suffix(
                 if this > off:
                     off, worst = this, (int(row), cut)
     failure = f"tokens from position {worst[1]} on move earlier logits: the model peeks"
-    return compared("suffix", off, EXACT, failure)
+    return compared("suffix", off, tolerance, failure)
 
 
 def probe_process(
-    reading: Reading, fresh: Model, rows: Tokens, batch: int, rng: np.random.Generator
+    reading: Reading,
+    fresh: Model,
+    rows: Tokens,
+    batch: int,
+    rng: np.random.Generator,
+    tolerance: float = EXACT,
 ) -> Probe:
     """In a fresh process, other neighbours and another order must not matter."""
     off = 0.0
     for chosen in _batches(len(rows), batch, rng)[:2]:
         off = max(off, difference(reading.logits[chosen], fresh(rows[chosen])))
     failure = "a fresh process answers otherwise: the model depends on neighbours, order or chance"
-    return compared("process", off, EXACT, failure)
+    return compared("process", off, tolerance, failure)
 
 
 def probe_alone(reading: Reading, fresh: Model, rows: Tokens, rng: np.random.Generator) -> Probe:
