@@ -7,12 +7,15 @@ were new in this turn and the answer, so that a long conversation is stored once
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from langchain_core.messages import AIMessage, BaseMessage, messages_from_dict, messages_to_dict
 
+from novum.agents.control import Interrupted
+from novum.errors import BrainUnavailable, BudgetExhausted
 from novum.lab.records import Json
 from novum.tools.registry import Tool, schemas
 
@@ -20,6 +23,11 @@ if TYPE_CHECKING:
     from novum.agents.lab import Lab
 
 EVENT = "answer"
+FAILED = "answer.failed"
+KEY = "novum_key"
+"""Under this name a brain finds the key of the question in the metadata of the call."""
+POLL_S = 0.5
+"""How often a waiting question looks whether the run is to end."""
 
 
 async def ask(
@@ -28,7 +36,9 @@ async def ask(
     """The answer of a role's brain to `messages`, of which the last `new` are new.
 
     Raises:
-        BudgetExhausted: no tokens or money are left to ask.
+        BudgetExhausted: no tokens, money or time are left to ask.
+        BrainUnavailable: the model cannot be asked; recorded with all that was tried.
+        Interrupted: the run was told to stop while the model thought.
     """
     if (recorded := lab.recorded(EVENT, key)) is not None:
         blob = json.loads(lab.run.blobs.get(recorded["blob"]))
@@ -36,7 +46,15 @@ async def ask(
     lab.budget.require_model()
     brain = lab.brains[role]
     started = lab.clock()
-    answer = await brain.bind_tools(schemas(tools)).ainvoke(list(messages))
+    asked = brain.bind_tools(schemas(tools)).ainvoke(
+        list(messages), config={"metadata": {KEY: key}}
+    )
+    try:
+        answer = await unless_stopped(lab, asked)
+    except BrainUnavailable as error:
+        failed: Json = {"role": role, "brain": lab.brain_names[role], "error": str(error)}
+        lab.note(FAILED, f"{key}/{lab.session}", failed | {"faults": list(error.faults)})
+        raise
     usage = usage_of(answer)
     content: Json = {
         "key": key,
@@ -49,19 +67,55 @@ async def ask(
     blob = lab.run.blobs.put(json.dumps(content, ensure_ascii=False))
     event: Json = {"blob": blob, "role": role, "brain": lab.brain_names[role], **usage}
     event["seconds"] = round(lab.clock() - started, 4)
-    event["spent"] = {"tokens": usage["tokens"], "cost_usd": usage["cost_usd"]}
+    if faults := (answer.response_metadata or {}).get("faults"):
+        event["faults"] = faults
+    cost_usd = usage["cost_usd"] or 0.0
+    event["spent"] = {"tokens": usage["tokens"], "cost_usd": cost_usd}
+    if usage["cost_usd"] is None:
+        event["spent"]["unpriced_tokens"] = usage["tokens"]
     lab.note(EVENT, key, event)
-    lab.budget.spend(tokens=usage["tokens"], cost_usd=usage["cost_usd"])
+    lab.budget.spend(tokens=usage["tokens"], cost_usd=cost_usd)
     return answer
 
 
+async def unless_stopped(lab: Lab, asked: Awaitable[AIMessage]) -> AIMessage:
+    """Wait for an answer, but not beyond the end of the run.
+
+    Raises:
+        Interrupted: the run was told to stop.
+        BudgetExhausted: the time for search is over.
+    """
+    task = asyncio.ensure_future(asked)
+    try:
+        while not task.done():
+            await asyncio.wait([task], timeout=POLL_S)
+            if task.done():
+                break
+            if lab.control.is_interrupted:
+                raise Interrupted
+            if (left := lab.budget.search_s()) is not None and left <= 0:
+                raise BudgetExhausted("the time for search ended while the model thought")
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=POLL_S)
+
+
 def usage_of(answer: AIMessage) -> Json:
-    """Tokens and money of one answer; zero where the brain reports none."""
+    """Tokens and money of one answer; `None` where a model's price is unknown.
+
+    A brain that reports no usage at all (the playbook, a script) asks nobody, and costs nothing.
+    """
     usage = answer.usage_metadata
     metadata = answer.response_metadata or {}
-    return {
+    cost = metadata.get("cost_usd", 0.0)
+    found: Json = {
         "tokens_in": usage["input_tokens"] if usage else 0,
         "tokens_out": usage["output_tokens"] if usage else 0,
         "tokens": usage["total_tokens"] if usage else 0,
-        "cost_usd": float(metadata.get("cost_usd") or 0.0),
+        "cost_usd": None if cost is None else float(cost),
     }
+    if metadata.get("usage_is_estimated"):
+        found["usage_is_estimated"] = True
+    return found

@@ -14,7 +14,7 @@ from novum.agents.lab import Lab
 from novum.agents.prompting import MAX_TASK, render
 from novum.agents.services import ArchiveCandidates, SandboxShell, smoke_service
 from novum.agents.state import Fix, State
-from novum.errors import BudgetExhausted, ToolError
+from novum.errors import BrainUnavailable, BudgetExhausted, ToolError
 from novum.lab.paths import check_names
 from novum.lab.records import Proposal
 from novum.tools.desk import Desk, GaveUp, Submitted
@@ -52,7 +52,7 @@ async def code(state: State, runtime: Runtime[Lab]) -> State:
         session = lab.sessions[proposal.id] = open_session(lab, proposal)
     try:
         is_done = await work(session, state.get("fixes", []), lab.coder_turns)
-    except BudgetExhausted as error:
+    except (BudgetExhausted, BrainUnavailable) as error:
         return {"dropped": str(error), "broken": False}
     turns = session.talk.n_turns
     if not is_done:

@@ -7,7 +7,7 @@ calls are carried out again in a fresh workspace.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 SKIPPED = "skipped: a call before it in the same answer failed"
 DONE = "skipped: the work was already handed in"
+MAX_ALIKE = 3
+"""Times in a row that the same call is carried out; its result would not change."""
+ALIKE = (
+    "error: you made exactly this call {n} times in a row and its result does not change; "
+    "do something else"
+)
 NO_CALL = "Answer with a call of one of the tools; text alone does nothing."
 
 
@@ -38,6 +44,8 @@ class Conversation:
         self.messages: list[BaseMessage] = [opening]
         self.n_turns = 0
         self._n_sent = 0
+        self._last: tuple[str, Any] = ("", None)
+        self._n_alike = 0
 
     def say(self, text: str, **extra: object) -> None:
         """Add a message of the lab."""
@@ -67,11 +75,19 @@ class Conversation:
             elif failed:
                 text = SKIPPED
             else:
-                text = await carry_out(call["name"], call["args"], self.tools, self.desk)
+                text = await self._carry_out_one(call["name"], call["args"])
                 failed = text.startswith("error:")
             self.messages.append(ToolMessage(text, tool_call_id=call["id"] or ""))
         for wrong in answer.invalid_tool_calls:
-            text = f"error: the arguments of {wrong['name']} are not JSON: {wrong['error']}"
+            what = f"the arguments of {wrong['name']} are" if wrong["name"] else "the answer is"
+            text = f"error: {what} not a call in JSON: {wrong['error']}"
             self.messages.append(ToolMessage(bounded(text, 500), tool_call_id=wrong["id"] or ""))
         if not answer.tool_calls and not answer.invalid_tool_calls:
             self.say(NO_CALL)
+
+    async def _carry_out_one(self, name: str, args: dict[str, Any]) -> str:
+        self._n_alike = self._n_alike + 1 if (name, args) == self._last else 1
+        self._last = (name, args)
+        if self._n_alike > MAX_ALIKE:
+            return ALIKE.format(n=self._n_alike)
+        return await carry_out(name, args, self.tools, self.desk)

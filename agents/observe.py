@@ -10,6 +10,7 @@ from novum.agents.search.protocol import Choice
 from novum.agents.situation import Branch, ConstantFact, Situation, Technique
 from novum.benchmarks.moves import constants
 from novum.errors import DoesNotApply
+from novum.lab.records import Label
 from novum.tools.recall import describe
 from novum.tools.text import bounded
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 MAX_BRANCHES = 8
 MAX_LESSONS = 6
+MAX_FAILURES = 4
+RECENT = 12
+WRONG = (Label.HACK, Label.INVALID, Label.QUARANTINED, Label.REGRESSION)
 MAX_CONSTANTS = 40
 MAX_ATTEMPTED = 200
 MAX_TASK = 4_000
@@ -46,6 +50,7 @@ def observe(lab: Lab, thread: int, iteration: int, choice: Choice, seed: int) ->
         budget=lab.budget.left(),
         kinds=tuple(findings.kinds[k] for k in sorted(findings.kinds)),
         lessons=tuple(describe(x) for x in lab.memory.recall(question, MAX_LESSONS)),
+        failures=failures(lab),
         techniques=techniques(lab, values.applicable),
         constants=tuple(
             ConstantFact(
@@ -61,6 +66,12 @@ def observe(lab: Lab, thread: int, iteration: int, choice: Choice, seed: int) ->
         n_proposals=findings.n_proposals,
         random=seed,
     )
+
+
+def failures(lab: Lab) -> tuple[str, ...]:
+    """The latest experiments that went wrong, oldest first."""
+    recent = lab.ledger.lessons(last=RECENT)
+    return tuple(describe(x) for x in recent if x.label in WRONG)[-MAX_FAILURES:]
 
 
 def branch(lab: Lab, node: Node) -> Branch:

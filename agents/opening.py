@@ -7,9 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from novum.agents.brains.registry import make_brain
+from novum.agents.brains.registry import make_brains
 from novum.agents.budget import Budget, BudgetLimits
 from novum.agents.lab import Lab
 from novum.agents.loading import load
@@ -26,9 +25,6 @@ from novum.memory.protocol import Memory
 from novum.sandboxes.executor import Executor, make_slots
 from novum.sandboxes.registry import find_sandbox
 from novum.settings import Role, Settings
-
-if TYPE_CHECKING:
-    from langchain_core.language_models.chat_models import BaseChatModel
 
 ROLES: tuple[Role, ...] = ("planner", "coder")
 SESSION = "session"
@@ -50,8 +46,8 @@ def open_lab(run: RunFolder, settings: Settings) -> Iterator[Lab]:
     pack = find_pack(settings.benchmark)
     profile = pack.profile(settings.profile)
     policy = make_policy(settings.policy)
-    names: dict[str, str] = {role: settings.brain.role(role) for role in ROLES}
-    brains: dict[str, BaseChatModel] = {role: make_brain(spec) for role, spec in names.items()}
+    names: dict[Role, str] = {role: settings.brain.role(role) for role in ROLES}
+    brains = make_brains(names, settings.brain, settings.budget.cost_usd)
     slots = make_slots(profile.cores, profile.gpus, n_slots=settings.slots)
     sandbox = find_sandbox(settings.sandbox.kind)
     grader = pack.grader(profile, settings.paths.cache.expanduser())
@@ -80,7 +76,7 @@ def open_lab(run: RunFolder, settings: Settings) -> Iterator[Lab]:
             sandbox=sandbox,
             policy=policy,
             brains=brains,
-            brain_names=names,
+            brain_names={str(role): spec for role, spec in names.items()},
             budget=open_budget(ledger, settings, runner.n_slots, profile.gpus),
             findings=Findings(pack.manifest.metric.better),
             scratch=Path(scratch) / "workspaces",

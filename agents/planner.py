@@ -16,7 +16,7 @@ from novum.agents.prompting import MAX_TASK, render
 from novum.agents.search.findings import attempt_key
 from novum.agents.search.protocol import Choice
 from novum.agents.state import State
-from novum.errors import BudgetExhausted, ToolError
+from novum.errors import BrainUnavailable, BudgetExhausted, ToolError
 from novum.lab.records import Json, Kind, Proposal
 from novum.memory.novelty import Attempt, find_duplicate
 from novum.tools.desk import Desk, NothingLeft, Proposed
@@ -35,7 +35,8 @@ PRECEDENTS = 8
 async def plan(state: State, runtime: Runtime[Lab]) -> State:
     """Propose the next experiment, or say why there is none.
 
-    Reads `thread` and `iteration`; writes `proposal` and `reference`, or `idle`.
+    Reads `thread` and `iteration`; writes `proposal` and `reference`, or `idle` and
+    `confused`.
     """
     lab, thread, iteration = runtime.context, state["thread"], state["iteration"]
     if pause := lab.pause():
@@ -53,7 +54,7 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
     talk = Conversation(lab, "planner", f"{id}/planner", PLANNER_TOOLS, desk, opening)
     try:
         await talk.run(MAX_TURNS)
-    except BudgetExhausted as error:
+    except (BudgetExhausted, BrainUnavailable) as error:
         return {"idle": str(error)}
     match desk.outcome:
         case Proposed() as proposed:
@@ -62,7 +63,8 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
             return {"proposal": id, "reference": reference}
         case NothingLeft(reason):
             return {"idle": reason}
-    return {"idle": f"the planner made no acceptable proposal in {MAX_TURNS} turns"}
+    reason = f"the planner made no acceptable proposal in {MAX_TURNS} turns"
+    return {"idle": reason, "confused": True}
 
 
 def after_plan(state: State) -> Literal["coder", "record"]:

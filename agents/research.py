@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
 log = logging.getLogger(__name__)
+MAX_CONFUSED = 3
+"""Iterations in a row without an acceptable proposal after which a thread waits for others."""
 POLL_S = 0.5
 """How often a paused or idle thread looks whether something changed."""
 
@@ -110,6 +112,7 @@ class Thread:
         self.thread = thread
         self.n_threads = n_threads
         self.idle = idle
+        self.n_confused = 0
         self.name = f"thread-{thread}"
         self.config: Any = {
             "configurable": {"thread_id": self.name},
@@ -129,8 +132,10 @@ class Thread:
             iteration += 1
             if out is None:  # the search stopped while the thread was paused
                 return
+            self.n_confused = self.n_confused + 1 if out.get("confused") else 0
             if out.get("idle"):
-                await self.wait_for_findings(out["idle"])
+                if not 0 < self.n_confused < MAX_CONFUSED:
+                    await self.wait_for_findings(out["idle"])
             elif out.get("label") == Label.PROMISING:
                 lab.update_reserve()
                 if is_long(lab.budget.left()) and lab.findings.head.tree == out["candidate"]:

@@ -97,6 +97,8 @@ class Situation(BaseModel, frozen=True):
     budget: BudgetLeft = BudgetLeft()
     kinds: tuple[KindRecord, ...] = ()
     lessons: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+    """What went wrong last: hacks, regressions and changes that did not run."""
     techniques: tuple[Technique, ...] = ()
     constants: tuple[ConstantFact, ...] = ()
     attempted: tuple[str, ...] = ()

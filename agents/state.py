@@ -46,6 +46,8 @@ class State(TypedDict, total=False):
     """Whether it was dropped because the change could not be made or does not run."""
     idle: str
     """Why the planner had nothing to propose."""
+    confused: bool
+    """Whether it had ideas, but none that could be accepted: asked again, it may have others."""
     wanted: Wanted | None
     step: int
     """Batches of trials run so far."""

@@ -1,29 +1,30 @@
 """Brains by their spec: `playbook`, `scripted`, `PROVIDER:MODEL`.
 
-A provider is a function from the words after the colon to a chat model; `register` adds one.
-Whatever needs a package of its own imports it inside that function.
+A provider is a function from the words after the colon, and the settings, to a chat model;
+`register` adds one. Whatever needs a package of its own imports it inside that function.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from novum.errors import UnknownName
+from novum.errors import UnknownName, UsageError
+from novum.settings import BrainSettings, Role
 
 if TYPE_CHECKING:
     from langchain_core.language_models.chat_models import BaseChatModel
 
-Maker = Callable[[str], "BaseChatModel"]
+Maker = Callable[[str, BrainSettings], "BaseChatModel"]
 
 
-def _playbook(words: str) -> BaseChatModel:
+def _playbook(words: str, settings: BrainSettings) -> BaseChatModel:
     from novum.agents.brains.playbook import PlaybookModel
 
     return PlaybookModel()
 
 
-def _scripted(words: str) -> BaseChatModel:
+def _scripted(words: str, settings: BrainSettings) -> BaseChatModel:
     """`scripted:FILE`: answers from JSON lines `{"text": ..., "calls": [[name, args], ...]}`."""
     import json
     from pathlib import Path
@@ -41,7 +42,21 @@ def _scripted(words: str) -> BaseChatModel:
     )
 
 
-MAKERS: dict[str, Maker] = {"playbook": _playbook, "scripted": _scripted}
+def _provider(name: str) -> Maker:
+    def make(words: str, settings: BrainSettings) -> BaseChatModel:
+        from novum.agents.brains.providers import make_language_model
+
+        return make_language_model(name, words, settings)
+
+    return make
+
+
+PROVIDERS = ("openai", "anthropic", "ollama")
+MAKERS: dict[str, Maker] = {
+    "playbook": _playbook,
+    "scripted": _scripted,
+    **{name: _provider(name) for name in PROVIDERS},
+}
 
 
 def register(provider: str, maker: Maker) -> None:
@@ -49,14 +64,36 @@ def register(provider: str, maker: Maker) -> None:
     MAKERS[provider] = maker
 
 
-def make_brain(spec: str) -> BaseChatModel:
+def make_brain(spec: str, settings: BrainSettings | None = None) -> BaseChatModel:
     """The brain that a spec names.
 
     Raises:
         UnknownName: there is no such provider; the message lists those there are.
+        UsageError: its package or its key is missing.
     """
     provider, _, words = spec.partition(":")
     maker = MAKERS.get(provider)
     if maker is None:
         raise UnknownName(f"no brain {spec!r}; there is {', '.join(sorted(MAKERS))}")
-    return maker(words)
+    return maker(words, settings or BrainSettings())
+
+
+def make_brains(
+    names: Mapping[Role, str], settings: BrainSettings, cost_limit: float | None
+) -> dict[str, BaseChatModel]:
+    """The brain of each role; roles with the same spec share one, and so its rate limit.
+
+    Raises:
+        UsageError: money is limited, and what a model costs is not known.
+    """
+    made = {spec: make_brain(spec, settings) for spec in set(names.values())}
+    for spec in made:
+        if cost_limit is None or spec.partition(":")[0] not in PROVIDERS:
+            continue
+        if spec not in settings.prices:
+            raise UsageError(
+                f"a limit of {cost_limit:g} USD cannot be kept: the price of {spec} is not known.\n"
+                f'Say it in novum.toml: [brain.prices] "{spec}" = [USD a million tokens in, out], '
+                "or limit tokens instead."
+            )
+    return {role: made[spec] for role, spec in names.items()}

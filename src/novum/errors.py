@@ -15,6 +15,7 @@
     │   ├── SandboxUnavailable   the asked-for isolation is not to be had here
     │   ├── SandboxLost          the sandbox died under a trial (the trial is recorded as lost)
     │   ├── DataMissing          data of a pack is absent and cannot be made here
+    │   ├── BrainUnavailable     a model's provider refuses, or does not answer for too long
     │   ├── DiskFull             no room is left to record what happened
     │   └── MemoryUnavailable    the memory's server does not answer
     └── RecordError          the records of a run do not hold together
@@ -97,6 +98,17 @@ class SandboxLost(OperatorError):
 
 class DataMissing(OperatorError):
     """Data that a pack needs is absent and cannot be made here."""
+
+
+class BrainUnavailable(OperatorError):
+    """A model cannot be asked: its provider refuses, or did not answer for too long.
+
+    `faults` says what was tried, one line a try.
+    """
+
+    def __init__(self, message: str, faults: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.faults = faults
 
 
 class DiskFull(OperatorError):

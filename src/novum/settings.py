@@ -51,8 +51,7 @@ class BudgetSettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
 class BrainSettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
     """Which model plays which role, and how providers are reached.
 
-    A spec is `playbook`, `openai:MODEL`, `anthropic:MODEL`, `ollama:MODEL`, `recorded:RUN`,
-    `external`, or several of them with commas between: an ensemble.
+    A spec is `playbook`, `openai:MODEL`, `anthropic:MODEL`, `ollama:MODEL` or `scripted:FILE`.
     """
 
     default: str = "playbook"
@@ -66,6 +65,20 @@ class BrainSettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
     """Key for the provider; by default the provider's own variable is read."""
     timeout_s: float = Field(default=120, gt=0)
     """Of one call."""
+    patience_s: float = Field(default=900, ge=0)
+    """How long a call is tried again while the provider is busy, down or out of reach."""
+    max_answer_tokens: int = Field(default=8192, gt=0)
+    """What one answer may be long."""
+    context_chars: int = Field(default=120_000, ge=4_000)
+    """Of the conversation that one call sends; the oldest tool output is folded first."""
+    protocol: Literal["auto", "native", "json"] = "auto"
+    """`native` uses the provider's tool calls, `json` asks for one JSON object a turn (small local
+    models); `auto` begins native and changes when the model does not call tools."""
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    """Of all roles together that one model plays."""
+    prices: dict[str, tuple[float, float]] = {}
+    """USD for a million tokens in and out, by spec: `{ "openai:MODEL" = [2.5, 10.0] }`. What is
+    not listed has no known price: it is counted as such, and a limit on money refuses it."""
     coder_turns: int = Field(default=24, ge=1)
     """Turns that a coder may take for one candidate."""
 

@@ -1,9 +1,13 @@
-"""A lab on the `climb` pack, whose grader computes the loss: everything else is real."""
+"""A lab on the `climb` pack, whose grader computes the loss, and a server that speaks OpenAI's
+protocol from a script: everything else is real."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +55,154 @@ def make_lab(tmp_path: Path) -> Iterator[MakeLab]:
     yield make
     for stack in stacks.values():
         stack.close()
+
+
+Reply = Callable[["StubHandler"], None]
+
+
+class StubHandler(BaseHTTPRequestHandler):
+    """Answers OpenAI's chat protocol from a script, and refuses what breaks the protocol."""
+
+    server: StubServer
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers["content-length"]))
+        stub = self.server
+        body = json.loads(raw)
+        stub.asked.append(body)
+        stub.keys.append(self.headers.get("authorization", ""))
+        if wrong := broken_rule(self.path, body):
+            stub.violations.append(wrong)
+            return self.send(400, {"error": {"message": wrong}})
+        reply = stub.replies[min(stub.n_replied, len(stub.replies) - 1)]
+        stub.n_replied += 1
+        reply(self)
+
+    def send(self, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        named = {"content-type": "application/json", "content-length": str(len(content))}
+        for name, value in (named | dict(headers or {})).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args: Any) -> None:
+        return
+
+
+def broken_rule(path: str, body: dict[str, Any]) -> str:
+    """What of a request breaks the protocol; empty when nothing does."""
+    if path != "/v1/chat/completions":
+        return f"no such path {path}"
+    waiting: set[str] = set()
+    for message in body["messages"]:
+        extra = message.keys() - {"role", "content", "tool_calls", "tool_call_id", "name"}
+        if extra:
+            return f"unknown fields {extra}"
+        if message["role"] == "tool":
+            if message["tool_call_id"] not in waiting:
+                return f"a tool message answers no call: {message['tool_call_id']}"
+            waiting.remove(message["tool_call_id"])
+        elif waiting:
+            return f"calls without a result: {waiting}"
+        for call in message.get("tool_calls") or ():
+            if call["id"] in waiting or call["type"] != "function":
+                return "calls must be functions with ids of their own"
+            waiting.add(call["id"])
+    return f"calls without a result: {waiting}" if waiting else ""
+
+
+def completion(message: Mapping[str, Any], usage: tuple[int, int] | None = (100, 20)) -> Any:
+    """A whole answer of the protocol."""
+    finish = "tool_calls" if message.get("tool_calls") else "stop"
+    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", **message}}
+    body: dict[str, Any] = {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
+    body["choices"] = [choice]
+    if usage is not None:
+        a, b = usage
+        body["usage"] = {"prompt_tokens": a, "completion_tokens": b, "total_tokens": a + b}
+    return body
+
+
+class StubServer(ThreadingHTTPServer):
+    """A loopback server with a script; the last reply repeats."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), StubHandler)
+        self.replies: list[Reply] = []
+        self.n_replied = 0
+        self.asked: list[dict[str, Any]] = []
+        self.keys: list[str] = []
+        self.violations: list[str] = []
+        self.gone = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    def say(self, text: str, usage: tuple[int, int] | None = (100, 20)) -> StubServer:
+        self.replies.append(lambda h: h.send(200, completion({"content": text}, usage)))
+        return self
+
+    def call(self, *steps: tuple[str, Any], usage: tuple[int, int] = (100, 20)) -> StubServer:
+        """Tool calls; arguments that are text are sent as they are."""
+        calls = [
+            {
+                "id": f"call_{len(self.replies)}_{i}",
+                "type": "function",
+                "function": {
+                    "name": name,
+                    "arguments": args if isinstance(args, str) else json.dumps(args),
+                },
+            }
+            for i, (name, args) in enumerate(steps)
+        ]
+        body = completion({"content": None, "tool_calls": calls}, usage)
+        self.replies.append(lambda h: h.send(200, body))
+        return self
+
+    def fail(self, status: int, message: str = "busy", **headers: str) -> StubServer:
+        named = {k.replace("_", "-"): v for k, v in headers.items()}
+        body = {"error": {"message": message, "type": "x", "code": "x"}}
+        self.replies.append(lambda h: h.send(status, body, named))
+        return self
+
+    def raw(self, content: bytes) -> StubServer:
+        self.replies.append(lambda h: h.send(200, content))
+        return self
+
+    def cut(self) -> StubServer:
+        """An answer whose connection ends in the middle."""
+
+        def reply(handler: StubHandler) -> None:
+            handler.send(200, b'{"id": "x", "cho', {"content-length": "5000"})
+            handler.close_connection = True
+
+        self.replies.append(reply)
+        return self
+
+    def hang(self) -> StubServer:
+        def reply(handler: StubHandler) -> None:
+            self.gone.wait(30)
+            handler.close_connection = True
+
+        self.replies.append(reply)
+        return self
+
+
+@pytest.fixture
+def server() -> Iterator[StubServer]:
+    """The scripted server; at its end no request may have broken the protocol."""
+    stub = StubServer()
+    thread = threading.Thread(target=stub.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield stub
+    stub.gone.set()
+    stub.shutdown()
+    thread.join()
+    stub.server_close()
+    assert not stub.violations

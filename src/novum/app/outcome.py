@@ -38,6 +38,8 @@ class Outcome:
     trial_s: float
     tokens: float
     cost_usd: float
+    unpriced_tokens: float
+    """Tokens of models whose price nobody stated; they are not in `cost_usd`."""
 
     @property
     def exit_code(self) -> int:
@@ -87,6 +89,7 @@ def outcome_of(run: RunFolder, story: Story) -> Outcome:
         trial_s=story.spent.get("trial_s", 0.0),
         tokens=story.spent.get("tokens", 0.0),
         cost_usd=story.spent.get("cost_usd", 0.0) + story.spent.get("usd", 0.0),
+        unpriced_tokens=story.spent.get("unpriced_tokens", 0.0),
     )
 
 
@@ -121,6 +124,8 @@ def closing_lines(outcome: Outcome, story: Story, *, reason: str = "") -> Text:
     )
     if outcome.tokens:
         text.append(f", {outcome.tokens:,.0f} tokens, {outcome.cost_usd:.2f} USD")
+    if outcome.unpriced_tokens:
+        text.append(f" and {outcome.unpriced_tokens:,.0f} tokens of unknown price")
     if reason:
         text.append(f"; {reason}")
     if outcome.champion:

@@ -159,7 +159,8 @@ def _seconds(text: str | None) -> float | None:
 
 def _begin(settings: Settings, name: str | None) -> tuple[RunFolder, Settings]:
     """Check that everything is to be had, then make the run's folder."""
-    from novum.agents.brains.registry import make_brain
+    from novum.agents.brains.registry import make_brains
+    from novum.agents.opening import ROLES
     from novum.agents.search.registry import make_policy
     from novum.benchmarks.harness import harness_digest
     from novum.benchmarks.pack import find_pack, installed_packs
@@ -172,8 +173,8 @@ def _begin(settings: Settings, name: str | None) -> tuple[RunFolder, Settings]:
     start = settings.start or pack.manifest.default_start
     pack.start_files(start)
     make_policy(settings.policy)
-    for role in ("planner", "coder"):
-        make_brain(settings.brain.role(role))
+    names = {role: settings.brain.role(role) for role in ROLES}
+    make_brains(names, settings.brain, settings.budget.cost_usd)
     sandbox = find_sandbox(settings.sandbox.kind)
     slots = make_slots(profile.cores, profile.gpus, n_slots=settings.slots)
     _note(f"preparing {pack.id} {profile.name} (the first time makes its data) ...")

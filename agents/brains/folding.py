@@ -1,0 +1,77 @@
+"""Keep a conversation within what a model reads: the oldest tool output is folded first.
+
+What is folded is only not sent; the trace keeps all of it. Folding is a pure function of the
+messages, so that a call that is made again sends the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+
+from novum.tools.text import bounded
+
+KEPT = 200
+"""Characters of a folded text that stay."""
+FOLDABLE = 600
+"""Shorter texts are not worth folding."""
+
+
+def fold(messages: Sequence[BaseMessage], limit: int) -> list[BaseMessage]:
+    """The messages as they are sent: at most about `limit` characters, oldest output folded.
+
+    The opening stays whole while it fits. Tool output goes first, then long arguments of earlier
+    calls, then earlier words; the last turn is folded only when nothing else is left.
+    """
+    sent = [plain(m) for m in messages]
+    total = sum(map(size, sent))
+    for part in (ToolMessage, AIMessage, HumanMessage):
+        for i in range(1, len(sent)):
+            if total <= limit:
+                return sent
+            if isinstance(sent[i], part):
+                before = size(sent[i])
+                sent[i] = folded(sent[i])
+                total += size(sent[i]) - before
+    if total > limit and sent:
+        room = max(1_000, limit - sum(map(size, sent[1:])))
+        sent[0] = sent[0].model_copy(update={"content": bounded(sent[0].text, room)})
+    return sent
+
+
+def plain(message: BaseMessage) -> BaseMessage:
+    """A message without what only the lab reads."""
+    return message.model_copy(update={"additional_kwargs": {}, "response_metadata": {}})
+
+
+def size(message: BaseMessage) -> int:
+    """Characters of a message, arguments of its calls included."""
+    n = len(message.text)
+    if isinstance(message, AIMessage):
+        n += sum(len(str(c["args"])) for c in message.tool_calls)
+        n += sum(len(c["args"] or "") for c in message.invalid_tool_calls)
+    return n
+
+
+def folded(message: BaseMessage) -> BaseMessage:
+    """The message with its long texts cut to their beginning and a note."""
+    changes: dict[str, Any] = {"content": _short(message.text)}
+    if isinstance(message, SystemMessage):
+        return message
+    if isinstance(message, AIMessage):
+        changes["tool_calls"] = [
+            {**c, "args": {k: _short(v) for k, v in c["args"].items()}} for c in message.tool_calls
+        ]
+        changes["invalid_tool_calls"] = [
+            {**c, "args": _short(c["args"])} for c in message.invalid_tool_calls
+        ]
+    return message.model_copy(update=changes)
+
+
+def _short(value: Any) -> Any:
+    if not isinstance(value, str) or len(value) <= FOLDABLE:
+        return value
+    note = f"\n[... {len(value) - KEPT} characters folded to save room; ask again if you need them]"
+    return value[:KEPT] + note
