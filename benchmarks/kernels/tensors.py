@@ -1,0 +1,85 @@
+"""Tensors in shared memory, and the two operations that worker and referee must do alike.
+
+PyTorch and the standard library only: this file is copied next to the worker into its sandbox.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+ALIGN = 256
+POISON = 0xFF
+"""Every byte of an output before the call: NaN as a float, -1 as an integer, never a right answer by chance."""
+SKETCH = 65521
+"""Length of the random vector of a sketch; a prime, so that rows of common sizes do not line up."""
+
+Slot = dict[str, Any]
+"""name, dtype (PyTorch's name), shape, offset, nbytes; or name and value of a scalar."""
+
+
+def layout(specs: Sequence[tuple[str, str, tuple[int, ...], int]]) -> tuple[list[Slot], int]:
+    """Places for tensors (name, dtype, shape, bytes of an element) in one block, and its size."""
+    slots: list[Slot] = []
+    offset = 0
+    for name, dtype, shape, item in specs:
+        nbytes = item * math.prod(shape)
+        slots.append({"name": name, "dtype": dtype, "shape": list(shape), "offset": offset, "nbytes": nbytes})
+        offset += -(-nbytes // ALIGN) * ALIGN
+    return slots, max(offset, ALIGN)
+
+
+def view(block: mmap.mmap, slot: Slot) -> torch.Tensor:
+    """The tensor in its place; it shares the block's memory."""
+    import torch
+
+    dtype = getattr(torch, slot["dtype"])
+    shape = tuple(slot["shape"])
+    if not slot["nbytes"]:
+        return torch.empty(shape, dtype=dtype)
+    raw = torch.frombuffer(block, dtype=torch.uint8, count=slot["nbytes"], offset=slot["offset"])
+    return raw.view(dtype).view(shape)
+
+
+def poisoned(slot: Slot, device: str) -> torch.Tensor:
+    """A fresh output tensor whose bytes are all poison."""
+    import torch
+
+    dtype = getattr(torch, slot["dtype"])
+    raw = torch.full((max(slot["nbytes"], 1),), POISON, dtype=torch.uint8, device=device)
+    return raw[: slot["nbytes"]].view(dtype).view(tuple(slot["shape"]))
+
+
+def perturbed(tensor: torch.Tensor, factor: float) -> torch.Tensor:
+    """A copy at a fresh address; floats wider than a byte are scaled, so that every value is new."""
+    if tensor.is_floating_point() and tensor.element_size() > 1:
+        return tensor * factor
+    return tensor.clone()
+
+
+def sketch_vector(seed: int, device: str) -> torch.Tensor:
+    """The random vector of a sketch, equal in every process on one kind of device."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(SKETCH, generator=generator, dtype=torch.float64).to(device)
+
+
+def sketch(tensor: torch.Tensor, vector: torch.Tensor) -> float:
+    """A random projection of a tensor to one number, in float64; NaN where it holds one."""
+    import torch
+
+    flat = tensor.reshape(-1)
+    if not flat.is_floating_point() or flat.element_size() == 1:
+        flat = flat.to(torch.float32)
+    whole = flat.numel() // SKETCH * SKETCH
+    total = vector.new_zeros(())
+    if whole:
+        total = flat[:whole].view(-1, SKETCH).sum(0, dtype=torch.float64) @ vector
+    rest = flat[whole:].to(torch.float64)
+    return float(total + rest @ vector[: rest.numel()])
