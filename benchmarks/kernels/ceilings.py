@@ -1,0 +1,193 @@
+"""Measures what a device can do: copy and read bandwidth, matrix rates, and the cost of an empty call.
+
+    python -m novum.benchmarks.kernels.ceilings DEVICE THREADS     prints one JSON object
+
+Runs in a process of its own, before any candidate. Clocks are read and recorded, never set.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from novum.benchmarks.kernels.roofline import Ceilings
+
+if TYPE_CHECKING:
+    import torch
+
+CPU_COPY_BYTES = 256 << 20
+GPU_COPY_BYTES = 4 << 30
+CPU_MATMUL = 1024
+GPU_MATMUL = 8192
+REPEATS = 9
+FLUSH_AT_LEAST = 64 << 20
+
+
+def measure(device: str) -> Ceilings:
+    """Measure one device; a few seconds on a GPU, under ten on a CPU core."""
+    return measure_cpu() if device == "cpu" else measure_gpu(device)
+
+
+def measure_cpu() -> Ceilings:
+    """Ceilings of the cores that PyTorch may use here."""
+    import torch
+
+    source = torch.ones(CPU_COPY_BYTES // 4)
+    target = torch.empty_like(source)
+    copy_s = best(lambda: timed(lambda: target.copy_(source)))
+    read_s = best(lambda: timed(lambda: source.sum()))
+    rates = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = (torch.randn(CPU_MATMUL, CPU_MATMUL).to(dtype) for _ in range(2))
+        rates[str(dtype).removeprefix("torch.")] = 2 * CPU_MATMUL**3 / best(lambda a=a, b=b: timed(lambda: a @ b))  # type: ignore[misc]
+    copy = 2 * CPU_COPY_BYTES / copy_s
+    return Ceilings(
+        device=cpu_name(),
+        copy_bytes_per_s=copy,
+        read_bytes_per_s=max(copy, CPU_COPY_BYTES / read_s),
+        matmul_flops_per_s=rates,
+        empty_call_s=best(lambda: timed(lambda: None)),
+        cache_bytes=cpu_cache_bytes(),
+        details={"threads": torch.get_num_threads(), "torch": torch.__version__},
+    )
+
+
+def measure_gpu(device: str) -> Ceilings:
+    """Ceilings of one CUDA device, with the same events as candidates are timed with."""
+    import torch
+
+    torch.cuda.set_device(device)
+    properties = torch.cuda.get_device_properties(device)
+    before = clocks()
+    source = torch.ones(GPU_COPY_BYTES, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    wide = source.view(torch.float32)
+    copy_s = best(lambda: event_timed(lambda: target.copy_(source)))
+    read_s = best(lambda: event_timed(lambda: wide.sum()))
+    del source, target, wide
+    flush = torch.empty(2 * properties.L2_cache_size, dtype=torch.uint8, device=device)
+    rates = {}
+    size = GPU_MATMUL
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+        rates[name_of(dtype)] = 2 * size**3 / best(lambda a=a, b=b: event_timed(lambda: a @ b))  # type: ignore[misc]
+    rates |= narrow_rates(device, size)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    a, b = (torch.randn(size, size, device=device) for _ in range(2))
+    tf32 = 2 * size**3 / best(lambda: event_timed(lambda: a @ b))
+    torch.backends.cuda.matmul.allow_tf32 = False
+    after = clocks()
+    return Ceilings(
+        device=properties.name,
+        copy_bytes_per_s=2 * GPU_COPY_BYTES / copy_s,
+        read_bytes_per_s=max(GPU_COPY_BYTES / read_s, 2 * GPU_COPY_BYTES / copy_s),
+        matmul_flops_per_s=rates,
+        empty_call_s=best(lambda: event_timed(lambda: None, flush)),
+        cache_bytes=properties.L2_cache_size,
+        details={
+            "tf32_flops_per_s": tf32,
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda,
+            "multiprocessors": properties.multi_processor_count,
+            "clocks_before": before,
+            "clocks_after": after,
+        },
+    )
+
+
+def narrow_rates(device: str, size: int) -> dict[str, float]:
+    """Rates of int8 and float8 products where the device has them."""
+    import torch
+
+    rates: dict[str, float] = {}
+    try:
+        a = torch.randint(-8, 8, (size, size), device=device, dtype=torch.int8)
+        b = a.clone().t()
+        rates["int8"] = 2 * size**3 / best(lambda: event_timed(lambda: torch._int_mm(a, b)))
+        one = torch.ones((), device=device)
+        x, y = a.to(torch.float8_e4m3fn), a.clone().to(torch.float8_e4m3fn).t()
+        product: Callable[[], Any] = lambda: torch._scaled_mm(x, y, one, one, out_dtype=torch.bfloat16)  # noqa: E731
+        rates["float8_e4m3fn"] = 2 * size**3 / best(lambda: event_timed(product))
+    except (RuntimeError, AttributeError):
+        return rates
+    return rates
+
+
+def timed(function: Callable[[], Any]) -> float:
+    """Seconds of one call on this thread."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def event_timed(function: Callable[[], Any], flush: torch.Tensor | None = None) -> float:
+    """Seconds of one call between two events of the current stream."""
+    import torch
+
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    if flush is not None:
+        flush.zero_()
+    start.record()
+    function()
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) / 1e3
+
+
+def best(measurement: Callable[[], float]) -> float:
+    """The quickest of several: a ceiling is what the device can do, not what it does on average."""
+    measurement()
+    return min(measurement() for _ in range(REPEATS))
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """`bfloat16` for `torch.bfloat16`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def clocks() -> dict[str, str]:
+    """Clocks, power and temperature as the driver reports them; empty where it does not."""
+    fields = "clocks.sm,clocks.mem,power.draw,temperature.gpu,clocks_event_reasons.active"
+    try:
+        text = subprocess.run(
+            ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    values = text.strip().splitlines()[0].split(", ") if text.strip() else []
+    return dict(zip(fields.split(","), values, strict=False))
+
+
+def cpu_name() -> str:
+    """Model name of the processor."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return "cpu"
+
+
+def cpu_cache_bytes() -> int:
+    """The largest cache of the first core."""
+    sizes = [FLUSH_AT_LEAST // 2]
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = path.read_text().strip()
+        if text.endswith("K"):
+            sizes.append(int(text[:-1]) << 10)
+    return max(sizes)
+
+
+if __name__ == "__main__":
+    import torch
+
+    torch.set_num_threads(int(sys.argv[2]))
+    print(json.dumps(measure(sys.argv[1]).model_dump()))

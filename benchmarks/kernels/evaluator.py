@@ -1,0 +1,453 @@
+"""Measures a solution: is it right on inputs it has never seen, and how long does it take?
+
+For each problem: check rounds in one child, then pairs of fresh processes (candidate and baseline, in changing
+order) that are timed on the same hidden inputs. The referee judges; this process holds neither tensors nor
+candidate code. A fault of one workload is its status and never keeps the others from being measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from novum.benchmarks.kernels import tensors, wire
+from novum.benchmarks.kernels.build import MODULE, BuildFailed, build
+from novum.benchmarks.kernels.dtypes import item_bytes
+from novum.benchmarks.kernels.inputs import FAMILIES
+from novum.benchmarks.kernels.parties import Gate, Launch, Party, PartyFailed, RefereeProcess, Workers
+from novum.benchmarks.kernels.problem import Problem
+from novum.benchmarks.kernels.results import Arm, ProblemResult, WorkloadResult
+from novum.benchmarks.kernels.roofline import Ceilings, Operations, bound_of
+from novum.benchmarks.kernels.solution import Solution
+from novum.benchmarks.kernels.trace import Status
+from novum.benchmarks.kernels.workload import Workload
+from novum.sandboxes.protocol import Limits
+
+SECRET_CALLS = 2
+"""Timed calls of each process whose outputs are compared element by element; which, nobody knows before."""
+SET_BYTES = 6 << 30
+"""Most memory for the inputs and outputs of one process's timed calls."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How thoroughly to measure."""
+
+    device: str = "cpu"
+    rounds: int = 10
+    """Correctness rounds; half of them of the base family."""
+    processes: int = 5
+    calls: int = 15
+    """Timed calls of each process."""
+    warmups: int = 2
+    threads: int = 1
+    profile: bool = False
+    """Whether one process also asks the profiler for its kernels."""
+    load_s: float = 180.0
+    call_s: float = 60.0
+    stage_s: float = 300.0
+    limits: Limits = field(default_factory=lambda: Limits(wall_s=3600, memory_bytes=16 << 30, pids=256, file_bytes=4 << 30))
+    cores: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+class Evaluator:
+    """Evaluates solutions on one device with one referee."""
+
+    def __init__(
+        self, plan: Plan, launch: Launch, referee: RefereeProcess, ceilings: Ceilings, gate: Gate | None = None
+    ) -> None:
+        self.plan = plan
+        self.ceilings = ceilings
+        self._launch = launch
+        self._referee = referee
+        self._gate = gate or Gate()
+
+    def evaluate(self, problem: Problem, candidate: Solution, baseline: Solution, nonce: str) -> ProblemResult:
+        """Measure a candidate against a baseline; `nonce` is the secret from which all inputs follow."""
+        began = time.monotonic()
+        results = [WorkloadResult(workload) for workload in problem.workloads]
+        secret = Secret(nonce, candidate.digest())
+        with ExitStack() as stack:
+            try:
+                self._say({"do": "problem", "definition": problem.definition.model_dump(mode="json"), "root": str(problem.folder)})
+                arms = [stack.enter_context(self._workers(s)) for s in (candidate, baseline)]
+            except BuildFailed as error:
+                fail_all(results, Status.COMPILE_ERROR, str(error))
+            except PartyFailed as error:
+                fail_all(results, status_of(error), str(error))
+            else:
+                self._check_all(problem, candidate, arms[0], results, secret)
+                self._time_all(problem, (candidate, baseline), arms, results, secret)
+        for result in results:
+            result.judge_time()
+        computed = sum(sum(map(sum, arm.calls)) for r in results for arm in (r.candidate, r.baseline))
+        libs = {"torch": self._referee.torch}
+        overhead = time.monotonic() - began - computed
+        return ProblemResult(problem, candidate.name, results, self.ceilings.device, libs, overhead)
+
+    def _workers(self, solution: Solution) -> Workers:
+        plan = self.plan
+        files = build(solution, self._launch) if solution.spec.is_cpp else solution.files
+        return Workers(
+            files,
+            self._launch,
+            device=plan.device,
+            limits=plan.limits,
+            cores=plan.cores,
+            gpus=plan.gpus,
+            env=plan.env,
+            threads=plan.threads,
+        )
+
+    def _child(self, workers: Workers, solution: Solution) -> Party:
+        """A fresh process with the solution loaded.
+
+        Raises:
+            PartyFailed: it does not start, import or compile.
+        """
+        child = workers.fork()
+        spec = solution.spec
+        file, module = (f"{MODULE}.so", MODULE) if spec.is_cpp else (spec.entry_file, "")
+        try:
+            with self._gate.shared():
+                child.ask(
+                    {
+                        "do": "load",
+                        "folder": str(workers.solution),
+                        "file": file,
+                        "module": module,
+                        "function": spec.entry_function,
+                        "returns": not spec.destination_passing_style,
+                    },
+                    timeout_s=self.plan.load_s,
+                )
+        except PartyFailed:
+            child.close()
+            raise
+        return child
+
+    def _check_all(
+        self, problem: Problem, solution: Solution, workers: Workers, results: list[WorkloadResult], secret: Secret
+    ) -> None:
+        child: Party | None = None
+        for result in results:
+            try:
+                with clocked(result, "check_s"):
+                    if child is None or child.is_gone:
+                        child = self._child(workers, solution)
+                    self._check(problem, result, child, secret)
+            except PartyFailed as error:
+                result.fail(status_of(error), str(error))
+        if child is not None:
+            child.close()
+
+    def _check(self, problem: Problem, result: WorkloadResult, child: Party, secret: Secret) -> None:
+        """Rounds of fresh inputs; the first failure ends them."""
+        workload = result.workload
+        frames = Frames(problem, workload)
+        chooser = random.Random(secret.seed("families", workload.uuid))
+        adversarial = chooser.sample(FAMILIES, min(len(FAMILIES), self.plan.rounds // 2))
+        families = ["base"] * (self.plan.rounds - len(adversarial)) + adversarial
+        with frames:
+            for number, family in enumerate(families):
+                key = f"check-{number}"
+                inputs = self._draw(frames, key, family, secret.seed("check", workload.uuid, number))
+                if number == 0:
+                    counted = self._say({"do": "count", "key": key})
+                    operations = Operations(counted["matmul_flops"], counted["vector_flops"])
+                    result.bound = bound_of(problem, workload, operations, self.ceilings)
+                frames.poison()
+                with self._gate.shared():
+                    reply = child.ask(
+                        {"do": "check", "inputs": inputs, "outputs": frames.out_slots},
+                        (frames.in_readonly, frames.out_memory),
+                        timeout_s=self.plan.stage_s if number == 0 else self.plan.call_s,
+                    )
+                if notes := reply.get("notes"):
+                    result.fail(Status.REWARD_HACK, f"round {number}: {', '.join(map(str, notes))}")
+                    return
+                if not self._judge(frames, result, {"key": key, "family": family}):
+                    return
+                result.rounds += 1
+                result.families.append(family)
+                self._say({"do": "forget", "key": key})
+
+    def _time_all(
+        self,
+        problem: Problem,
+        solutions: tuple[Solution, Solution],
+        arms: list[Workers],
+        results: list[WorkloadResult],
+        secret: Secret,
+    ) -> None:
+        for process in range(self.plan.processes):
+            live = [r for r in results if r.status is Status.PASSED]
+            if not live:
+                return
+            order = (0, 1) if process % 2 == 0 else (1, 0)
+            children: list[Party] = []
+            try:
+                children = [self._child(arms[i], solutions[i]) for i in (0, 1)]
+                for result in live:
+                    with clocked(result, "time_s"):
+                        self._time(problem, result, children, order, process, secret)
+                    if any(child.is_gone for child in children):
+                        break
+            except PartyFailed as error:
+                fail_all(live, status_of(error), str(error))
+                return
+            finally:
+                for child in children:
+                    child.close()
+            for result in live:  # a process that died under one workload owes the others a measurement
+                if result.status is Status.PASSED and len(result.candidate.calls) <= process:
+                    self._again(problem, result, solutions, arms, process, secret)
+
+    def _again(
+        self,
+        problem: Problem,
+        result: WorkloadResult,
+        solutions: tuple[Solution, Solution],
+        arms: list[Workers],
+        process: int,
+        secret: Secret,
+    ) -> None:
+        children: list[Party] = []
+        try:
+            children = [self._child(arms[i], solutions[i]) for i in (0, 1)]
+            self._time(problem, result, children, (0, 1), process, secret)
+        except PartyFailed as error:
+            result.fail(status_of(error), str(error))
+        finally:
+            for child in children:
+                child.close()
+
+    def _time(
+        self,
+        problem: Problem,
+        result: WorkloadResult,
+        children: list[Party],
+        order: tuple[int, int],
+        process: int,
+        secret: Secret,
+    ) -> None:
+        """One batch of timed calls in each arm on the same inputs; the candidate's outputs are verified."""
+        workload, plan = result.workload, self.plan
+        chooser = random.Random(secret.seed("time", workload.uuid, process))
+        with Frames(problem, workload) as frames:
+            size = sum(problem.definition.bytes_moved(problem.definition.sizes(workload.axes)))
+            calls = max(3, min(plan.calls, SET_BYTES // max(size, 1)))
+            factors = [round(chooser.uniform(0.8, 1.0), 6) for _ in range(calls)]
+            seed = chooser.getrandbits(31)
+            key = f"time-{process}"
+            inputs = self._draw(frames, key, "base", chooser.getrandbits(62))
+            try:
+                for i in order:
+                    arm = (result.candidate, result.baseline)[i]
+                    sketches = self._batch(children[i], arm, frames, inputs, factors, seed)
+                    if i == 0:
+                        self._verify(frames, result, children[0], key, factors, seed, sketches, chooser)
+                        if plan.profile and process == 0:
+                            result.profile = self._profile(children[0])
+                    with self._gate.shared():
+                        children[i].ask({"do": "stage", "inputs": [], "outputs": [], "warmups": 0, "factors": []}, (frames.in_readonly,), timeout_s=60)
+            except PartyFailed as error:
+                result.fail(status_of(error), str(error))
+            finally:
+                self._say({"do": "forget", "key": key})
+
+    def _batch(
+        self, child: Party, arm: Arm, frames: Frames, inputs: list[tensors.Slot], factors: list[float], seed: int
+    ) -> list[list[float]]:
+        plan = self.plan
+        with self._gate.shared():
+            child.ask(
+                {
+                    "do": "stage",
+                    "inputs": inputs,
+                    "outputs": frames.out_slots,
+                    "warmups": plan.warmups,
+                    "factors": factors,
+                },
+                (frames.in_readonly,),
+                timeout_s=plan.stage_s,
+            )
+        with self._gate.alone():
+            began = time.monotonic()
+            reply = child.ask(
+                {"do": "time", "flush_bytes": 2 * self.ceilings.cache_bytes}, timeout_s=plan.call_s
+            )
+            sketches = child.ask({"do": "sketch", "seed": seed}, timeout_s=plan.call_s)["sketches"]
+            wall = time.monotonic() - began
+        seconds = [float(s) for s in reply["seconds"]]
+        if len(seconds) != len(factors) or not all(0 < s < plan.call_s for s in seconds):
+            raise PartyFailed("REWARD_HACK", f"the process reports impossible times {seconds[:5]}")
+        arm.calls.append(seconds)
+        arm.walls.append(wall)
+        return [[float(x) for x in row] for row in sketches]
+
+    def _verify(
+        self,
+        frames: Frames,
+        result: WorkloadResult,
+        child: Party,
+        key: str,
+        factors: list[float],
+        seed: int,
+        sketches: list[list[float]],
+        chooser: random.Random,
+    ) -> None:
+        """Compare two secret calls element by element and all of them by sketch."""
+        for call in chooser.sample(range(len(factors)), min(SECRET_CALLS, len(factors))):
+            frames.poison()
+            with self._gate.shared():
+                child.ask({"do": "collect", "call": call}, (frames.out_memory,), timeout_s=self.plan.call_s)
+            if not self._judge(frames, result, {"key": key, "factor": factors[call]}):
+                result.log = f"timed call {call}: {result.log}"
+                return
+            result.verified_calls += 1
+        reply = self._say(
+            {
+                "do": "sketches",
+                "key": key,
+                "seed": seed,
+                "factors": factors,
+                "tolerance": result.workload.tolerance.model_dump(),
+            }
+        )
+        for call, (row, wanted) in enumerate(zip(sketches, reply["sketches"], strict=True)):
+            for got, (want, allowed) in zip(row, wanted, strict=True):
+                if not abs(got - want) <= allowed:
+                    result.fail(
+                        Status.INCORRECT_NUMERICAL,
+                        f"timed call {call}: its output's sketch is {got:.6g}, the reference's {want:.6g} +- {allowed:.3g}",
+                    )
+                    return
+
+    def _profile(self, child: Party) -> list[Mapping[str, Any]]:
+        with self._gate.alone():
+            try:
+                return list(child.ask({"do": "profile"}, timeout_s=self.plan.call_s)["calls"])
+            except PartyFailed:
+                return []  # a profiler that cannot run here is no fault of the candidate
+
+    def _draw(self, frames: Frames, key: str, family: str, seed: int) -> list[tensors.Slot]:
+        reply = self._say(
+            {
+                "do": "draw",
+                "key": key,
+                "family": family,
+                "seed": seed,
+                "workload": frames.workload.model_dump(mode="json"),
+                "slots": frames.in_slots,
+            },
+            frames.in_memory,
+        )
+        return list(reply["slots"])
+
+    def _judge(self, frames: Frames, result: WorkloadResult, which: dict[str, Any]) -> bool:
+        """Whether the outputs in the frame are right; the findings go into the result."""
+        reply = self._say(
+            {
+                "do": "judge",
+                "workload": result.workload.uuid,
+                "tolerance": result.workload.tolerance.model_dump(),
+                "slots": frames.out_slots,
+            }
+            | which,
+            frames.out_memory,
+        )
+        for found in reply.get("findings", []):
+            result.max_absolute = max(result.max_absolute, found["max_absolute"])
+            result.max_relative = max(result.max_relative, found["max_relative"])
+            result.worst_matched = min(result.worst_matched, found["matched"])
+            result.has_nan |= found["has_nan"]
+            result.has_inf |= found["has_inf"]
+            if not found["ok"]:
+                family = which.get("family", "base")
+                result.fail(Status.INCORRECT_NUMERICAL, f"{found['output']} ({family} inputs): {found['reason']}")
+        return result.status is Status.PASSED
+
+    def _say(self, message: dict[str, Any], *descriptors: int) -> dict[str, Any]:
+        with self._gate.shared():
+            return self._referee.party.ask(message, descriptors, timeout_s=self.plan.stage_s)
+
+
+class Frames:
+    """Shared memory for the inputs and outputs of one workload; the candidate can only read the inputs."""
+
+    def __init__(self, problem: Problem, workload: Workload) -> None:
+        definition = problem.definition
+        sizes = definition.sizes(workload.axes)
+        self.workload = workload
+        shapes = {k: definition.shape(s, sizes) for k, s in definition.inputs.items()}
+        placed, in_size = tensors.layout(
+            [(k, s.dtype, shapes[k] or (), item_bytes(s.dtype)) for k, s in definition.inputs.items() if shapes[k] is not None]
+        )
+        by_name = {slot["name"]: slot for slot in placed}
+        self.in_slots: list[tensors.Slot] = [by_name.get(k, {"name": k}) for k in definition.inputs]
+        outs = [(k, s.dtype, definition.shape(s, sizes) or (), item_bytes(s.dtype)) for k, s in definition.outputs.items()]
+        self.out_slots, out_size = tensors.layout(outs)
+        self.in_memory = wire.shared_memory(in_size, "inputs")
+        self.in_readonly = wire.read_only(self.in_memory)
+        self.out_memory = wire.shared_memory(out_size, "outputs")
+        self._out_size = out_size
+
+    def __enter__(self) -> Frames:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        wire.close_all([self.in_memory, self.in_readonly, self.out_memory])
+
+    def poison(self) -> None:
+        """Overwrite the outputs, so that nothing is right that was not written now."""
+        block = bytes([tensors.POISON]) * min(self._out_size, 1 << 20)
+        for offset in range(0, self._out_size, len(block)):
+            os.pwrite(self.out_memory, block[: self._out_size - offset], offset)
+
+
+@dataclass(frozen=True)
+class Secret:
+    """Seeds that nobody can know before the candidate is frozen."""
+
+    nonce: str
+    digest: str
+
+    def seed(self, *purpose: object) -> int:
+        """A seed for a purpose."""
+        text = "\0".join(map(str, (self.nonce, self.digest, *purpose)))
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+
+
+@contextmanager
+def clocked(result: WorkloadResult, name: str) -> Iterator[None]:
+    """Add the seconds that the block takes to the result."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        result.seconds[name] = result.seconds.get(name, 0.0) + time.monotonic() - began
+
+
+def fail_all(results: list[WorkloadResult], status: Status, reason: str) -> None:
+    """Give every workload that still passes the same status."""
+    for result in results:
+        result.fail(status, reason)
+
+
+def status_of(error: PartyFailed) -> Status:
+    """The trace status of a failed conversation."""
+    if error.kind == "HACK":
+        return Status.REWARD_HACK
+    return Status(error.kind) if error.kind in Status.__members__ else Status.INVALID_REFERENCE
+
+
+Progress = Callable[[ProblemResult], None]

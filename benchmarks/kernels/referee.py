@@ -1,0 +1,225 @@
+"""The pristine side: makes hidden inputs, computes the reference and judges outputs.
+
+    python -m novum.benchmarks.kernels.referee SOCKET DEVICE THREADS
+
+Runs the definition's own code, which the user trusts, and never a candidate's. Inputs that were handed out are
+kept here under a key, so that what the candidate does to its copies changes nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from novum.benchmarks.kernels import tensors, wire
+from novum.benchmarks.kernels.compare import compare, sketch_bound
+from novum.benchmarks.kernels.definition import Definition
+from novum.benchmarks.kernels.inputs import draw_inputs
+from novum.benchmarks.kernels.roofline import count_operations
+from novum.benchmarks.kernels.workload import Tolerance, Workload
+
+Message = dict[str, Any]
+
+
+class InvalidReference(Exception):
+    """The reference fails, or gives NaN on inputs of the base family."""
+
+
+class Referee:
+    """Answers the evaluator; one problem at a time."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.definition: Definition | None = None
+        self.module: ModuleType | None = None
+        self.root = Path()
+        self.inputs: dict[str, list[Any]] = {}
+        self.rms: dict[tuple[str, int], float] = {}
+        self.folder = tempfile.TemporaryDirectory(prefix="referee-")
+
+    def problem(self, message: Message, _: list[int]) -> Message:
+        """Read the definition and import its reference."""
+        self.definition = Definition.model_validate(message["definition"])
+        self.root = Path(message["root"])
+        self.inputs.clear()
+        self.rms.clear()
+        path = Path(self.folder.name) / "reference.py"
+        path.write_text(self.definition.reference)
+        spec = importlib.util.spec_from_file_location("reference", path)
+        assert spec is not None and spec.loader is not None
+        self.module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(self.module)
+        except Exception as error:
+            raise InvalidReference(f"the reference cannot be imported: {error!r}") from error
+        return {}
+
+    def draw(self, message: Message, descriptors: list[int]) -> Message:
+        """Make inputs under a key and write them into shared memory."""
+        assert self.definition is not None and self.module is not None
+        workload = Workload.model_validate(message["workload"])
+        entry: Callable[..., Any] | None = None
+        if any(source.type == "custom" for source in workload.inputs.values()):
+            entry = getattr(self.module, str(self.definition.custom_inputs_entrypoint))
+        try:
+            values = draw_inputs(
+                self.definition,
+                workload,
+                entry,
+                seed=int(message["seed"]),
+                family=str(message["family"]),
+                device=self.device,
+                root=self.root,
+            )
+        except Exception as error:
+            raise InvalidReference(f"inputs cannot be made: {error!r}") from error
+        memory = wire.mapped(descriptors[0], writable=True)
+        slots = list(message["slots"])
+        for slot, value in zip(slots, values, strict=True):
+            if "offset" in slot:
+                tensors.view(memory, slot).copy_(value)
+            else:
+                slot["value"] = value
+        self.inputs[str(message["key"])] = values
+        return {"slots": slots}
+
+    def outputs(self, message: Message) -> list[Any]:
+        """The reference's outputs for inputs under a key, perturbed as in a timed call."""
+        import torch
+
+        assert self.definition is not None and self.module is not None
+        values = self.inputs[str(message["key"])]
+        factor = message.get("factor")
+        given = [
+            tensors.perturbed(v, float(factor)) if factor is not None and isinstance(v, torch.Tensor) else v
+            for v in values
+        ]
+        if factor is None:
+            given = [v.clone() if isinstance(v, torch.Tensor) else v for v in given]
+        try:
+            with torch.no_grad():
+                found = self.module.run(*given)
+        except torch.OutOfMemoryError:
+            self.inputs.clear()
+            raise
+        except Exception as error:
+            raise InvalidReference(f"the reference fails: {error!r}") from error
+        return self.in_order(found)
+
+    def in_order(self, found: Any) -> list[Any]:
+        """Outputs as tensors, checked against the definition."""
+        import torch
+
+        assert self.definition is not None
+        names = list(self.definition.outputs)
+        if isinstance(found, dict):
+            found = [found[name] for name in names]
+        values = list(found) if isinstance(found, (tuple, list)) else [found]
+        if len(values) != len(names):
+            raise InvalidReference(f"the reference gives {len(values)} outputs, the definition has {len(names)}")
+        for i, (value, spec) in enumerate(zip(values, self.definition.outputs.values(), strict=True)):
+            dtype = getattr(torch, spec.dtype)
+            if not isinstance(value, torch.Tensor):
+                value = torch.tensor(value, dtype=dtype, device=self.device)
+            if value.dtype != dtype:
+                raise InvalidReference(f"the reference gives {value.dtype} for {names[i]}, not {spec.dtype}")
+            values[i] = value
+        return values
+
+    def judge(self, message: Message, descriptors: list[int]) -> Message:
+        """Compare outputs in shared memory with the reference, computed only now."""
+        memory = wire.mapped(descriptors[0], writable=False)
+        tolerance = Tolerance.model_validate(message["tolerance"])
+        base = message.get("family", "base") == "base"
+        findings = []
+        for i, (slot, want) in enumerate(zip(message["slots"], self.outputs(message), strict=True)):
+            got = tensors.view(memory, slot).to(self.device)
+            if tuple(want.shape) != tuple(slot["shape"]):
+                raise InvalidReference(f"the reference gives {slot['name']} the shape {tuple(want.shape)}")
+            scale = self.scale(str(message["workload"]), i, want, base)
+            if want.is_floating_point() and not bool(want.to(got.dtype).isfinite().all() if want.element_size() > 1 else True):
+                if not (tolerance.allow_negative_inf and not bool(want.isnan().any() | (want == float("inf")).any())):
+                    if base:
+                        raise InvalidReference(f"the reference gives NaN or infinity in {slot['name']}")
+                    return {"skipped": f"the reference is not finite in {slot['name']}"}
+            found = compare(got, want, tolerance, scale)
+            findings.append({"output": slot["name"], **found.__dict__})
+        return {"findings": findings}
+
+    def scale(self, workload: str, index: int, want: Any, base: bool) -> float:
+        """How much larger than on the base family these outputs are; never below 1."""
+        import torch
+
+        if not want.is_floating_point():
+            return 1.0
+        rms = float(want.to(torch.float32).pow(2).mean().sqrt()) if want.numel() else 0.0
+        key = (workload, index)
+        if base:
+            self.rms.setdefault(key, rms)
+            return 1.0
+        known = self.rms.get(key, rms)
+        return max(1.0, rms / known) if known > 0 else 1.0
+
+    def sketches(self, message: Message, _: list[int]) -> Message:
+        """Sketch and its bound for every timed call and output."""
+        tolerance = Tolerance.model_validate(message["tolerance"])
+        vector = tensors.sketch_vector(int(message["seed"]), self.device)
+        rows = []
+        for factor in message["factors"]:
+            wants = self.outputs({"key": message["key"], "factor": factor})
+            rows.append([(tensors.sketch(want, vector), sketch_bound(want, tolerance)) for want in wants])
+        return {"sketches": rows}
+
+    def forget(self, message: Message, _: list[int]) -> Message:
+        """Drop the inputs under a key."""
+        self.inputs.pop(str(message["key"]), None)
+        return {}
+
+    def count(self, message: Message, _: list[int]) -> Message:
+        """Operations of the reference on the inputs under a key."""
+        assert self.module is not None
+        counts = count_operations(self.module.run, self.inputs[str(message["key"])])
+        return {"matmul_flops": counts.matmul_flops, "vector_flops": counts.vector_flops}
+
+
+def main(path: str, device: str, threads: int) -> None:
+    """Answer until the evaluator hangs up."""
+    import torch
+
+    torch.set_num_threads(threads)
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    channel.connect(path)
+    referee = Referee(device)
+    wire.send(channel, {"hello": os.getpid(), "torch": torch.__version__})
+    commands = {
+        name: getattr(referee, name)
+        for name in ("problem", "draw", "judge", "sketches", "forget", "count")
+    }
+    while True:
+        try:
+            message, descriptors = wire.receive(channel)
+        except wire.WireError:
+            return
+        try:
+            reply = commands[str(message["do"])](message, descriptors)
+        except InvalidReference as error:
+            reply = {"error": str(error), "kind": "INVALID_REFERENCE"}
+        except Exception as error:
+            reply = {"error": repr(error)[:1500], "kind": "REFEREE"}
+        finally:
+            wire.close_all(descriptors)
+        try:
+            wire.send(channel, reply)
+        except wire.WireError:
+            return
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

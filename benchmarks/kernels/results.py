@@ -1,0 +1,234 @@
+"""What an evaluation found, workload by workload, and its form as trace lines."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from novum.benchmarks.kernels.problem import Problem
+from novum.benchmarks.kernels.roofline import Bound, score
+from novum.benchmarks.kernels.trace import (
+    Correctness,
+    Environment,
+    Evaluation,
+    Performance,
+    Status,
+    Trace,
+    finite_or_zero,
+)
+from novum.benchmarks.kernels.workload import Workload
+
+SCORE_MARGIN = 0.03
+"""A time up to 3 % under T_SOL is noise of the ceilings and counts as 1; beyond that it is quarantined."""
+
+
+@dataclass
+class Arm:
+    """Times of one solution on one workload: one list for each process, seconds for each call."""
+
+    calls: list[list[float]] = field(default_factory=list)
+    walls: list[float] = field(default_factory=list)
+    """Seconds from `time` to the last sketch, on the evaluator's clock."""
+
+    @property
+    def medians(self) -> list[float]:
+        """One median for each process: the unit of replication."""
+        return [statistics.median(seconds) for seconds in self.calls]
+
+    @property
+    def time_s(self) -> float:
+        """Median over processes of the median over calls."""
+        return statistics.median(self.medians)
+
+
+@dataclass
+class WorkloadResult:
+    """The finding on one workload; every workload of a problem has one, whatever happened."""
+
+    workload: Workload
+    status: Status = Status.PASSED
+    log: str = ""
+    rounds: int = 0
+    families: list[str] = field(default_factory=list)
+    max_absolute: float = 0.0
+    max_relative: float = 0.0
+    worst_matched: float = 1.0
+    has_nan: bool = False
+    has_inf: bool = False
+    candidate: Arm = field(default_factory=Arm)
+    baseline: Arm = field(default_factory=Arm)
+    bound: Bound | None = None
+    profile: list[Mapping[str, Any]] = field(default_factory=list)
+    verified_calls: int = 0
+    """Timed calls whose outputs were compared element by element; all others by sketch."""
+    quarantine: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Where the evaluator's own time went."""
+
+    @property
+    def is_timed(self) -> bool:
+        return self.status is Status.PASSED and bool(self.candidate.calls) and bool(self.baseline.calls)
+
+    def fail(self, status: Status, reason: str) -> None:
+        """Give the workload a status other than PASSED; the first one stands."""
+        if self.status is Status.PASSED:
+            self.status, self.log = status, reason
+
+    @property
+    def raw_score(self) -> float:
+        """The score by the formula; above 1 it is not believed."""
+        if not self.is_timed or self.bound is None:
+            return 0.0
+        return score(self.candidate.time_s, self.baseline.time_s, self.bound.t_sol_s)
+
+    @property
+    def score(self) -> float:
+        """The score that counts: 0 for what failed or is quarantined, never above 1."""
+        return 0.0 if self.quarantine else min(self.raw_score, 1.0)
+
+    def judge_time(self) -> None:
+        """Quarantine a time that physics or the outer clock does not allow."""
+        if not self.is_timed or self.bound is None:
+            return
+        t = self.candidate.time_s
+        if t < self.bound.floor_s:
+            self.quarantine = f"{t * 1e6:.2f} us is under the physical floor of {self.bound.floor_s * 1e6:.2f} us"
+        elif t < (1 - SCORE_MARGIN) * self.bound.t_sol_s:
+            self.quarantine = f"{t * 1e6:.2f} us is under T_SOL = {self.bound.t_sol_s * 1e6:.2f} us"
+        elif reason := wall_disagrees(self.candidate, self.baseline):
+            self.quarantine = reason
+
+
+WALL_SHARE = 0.15
+WALL_SLACK_S = 2e-3
+"""A process's wall time for a batch may jump by this much on a busy machine without anybody cheating."""
+
+
+def wall_disagrees(candidate: Arm, baseline: Arm) -> str:
+    """Why the candidate's own clock is not believed; empty when it is.
+
+    Both arms do the same besides the calls themselves (flush, launch, sketch), so the difference of the outer
+    clocks must be that of the inner ones. The least of the processes counts: noise only ever adds wall time.
+    """
+    if not (candidate.walls and baseline.walls):
+        return ""
+    inner = statistics.median(sum(c) for c in candidate.calls) - statistics.median(sum(c) for c in baseline.calls)
+    outer = min(candidate.walls) - min(baseline.walls)
+    allowed = WALL_SLACK_S + WALL_SHARE * max(min(candidate.walls), min(baseline.walls))
+    if outer - inner > allowed:
+        return (
+            f"the outer clock saw {1e3 * outer:.2f} ms more than the baseline, the calls' own clock "
+            f"{1e3 * inner:.2f} ms; {1e3 * allowed:.2f} ms apart is allowed"
+        )
+    return ""
+
+
+@dataclass
+class ProblemResult:
+    """The finding on one problem."""
+
+    problem: Problem
+    solution: str
+    results: list[WorkloadResult]
+    hardware: str
+    libs: dict[str, str] = field(default_factory=dict)
+    overhead_s: float = 0.0
+    """Wall time of the evaluation less what candidate and baseline computed in timed calls."""
+
+    @property
+    def score(self) -> float:
+        """Mean over workloads."""
+        return statistics.fmean(r.score for r in self.results)
+
+    @property
+    def quarantined(self) -> list[str]:
+        return [r.quarantine for r in self.results if r.quarantine]
+
+    def traces(self) -> list[Trace]:
+        """One line for each workload of the problem, in order."""
+        return [self.trace(result) for result in self.results]
+
+    def trace(self, result: WorkloadResult) -> Trace:
+        """One line of the trace file."""
+        correctness = performance = None
+        if result.status in (Status.PASSED, Status.INCORRECT_NUMERICAL):
+            correctness = Correctness(
+                max_relative_error=finite_or_zero(result.max_relative),
+                max_absolute_error=finite_or_zero(result.max_absolute),
+                has_nan=result.has_nan,
+                has_inf=result.has_inf,
+                extra={
+                    "rounds": result.rounds,
+                    "families": result.families,
+                    "worst_matched_ratio": result.worst_matched,
+                    "verified_timed_calls": result.verified_calls,
+                },
+            )
+        if result.status is Status.PASSED:
+            performance = self.performance(result)
+        return Trace(
+            definition=self.problem.definition.name,
+            workload=result.workload,
+            solution=self.solution,
+            evaluation=Evaluation(
+                status=result.status,
+                environment=Environment(hardware=self.hardware, libs=self.libs),
+                timestamp=datetime.now(UTC).isoformat(timespec="seconds"),
+                log=result.log,
+                correctness=correctness,
+                performance=performance,
+            ),
+        )
+
+    def performance(self, result: WorkloadResult) -> Performance:
+        """Times and score, with everything they rest on."""
+        if not result.is_timed:
+            return Performance()
+        t, base = result.candidate.time_s, result.baseline.time_s
+        extra: dict[str, Any] = {
+            "score": result.score,
+            "raw_score": finite_or_zero(result.raw_score),
+            "quarantine": result.quarantine,
+            "process_medians_ms": milliseconds(result.candidate.medians),
+            "reference_process_medians_ms": milliseconds(result.baseline.medians),
+            "walls_ms": milliseconds(result.candidate.walls),
+            "reference_walls_ms": milliseconds(result.baseline.walls),
+            "seconds": {k: round(v, 3) for k, v in result.seconds.items()},
+        }
+        if result.bound is not None:
+            extra["bound"] = result.bound.as_dict()
+        if result.profile:
+            extra["profile"] = list(result.profile)
+        return Performance(latency_ms=1e3 * t, reference_latency_ms=1e3 * base, speedup_factor=base / t, **extra)
+
+
+def milliseconds(seconds: Sequence[float]) -> list[float]:
+    """Seconds as milliseconds that a reader can bear."""
+    return [round(1e3 * s, 6) for s in seconds]
+
+
+def table(results: Sequence[ProblemResult]) -> str:
+    """One line for each workload and a mean at the end, for people."""
+    lines = [f"{'problem':22}{'axes':40}{'status':>10}{'T us':>11}{'T_b us':>11}{'T_SOL us':>11} {'bound':8}{'S':>6}"]
+    for result in results:
+        for found in result.results:
+            axes = ",".join(f"{k}={v}" for k, v in found.workload.axes.items())[:39]
+            state = "QUARANT." if found.quarantine else found.status.value[:9]
+            lines.append(f"{result.problem.name:22}{axes:40}{state:>10}" + times_of(found))
+        lines.append(f"{result.problem.name:22}{'':80}{'mean':>8}{result.score:>8.3f}")
+    if results:
+        mean = statistics.fmean(r.score for r in results)
+        low = min(results, key=lambda r: r.score)
+        lines.append(f"mean over {len(results)} problems {mean:.4f}; lowest {low.score:.3f} ({low.problem.name})")
+    return "\n".join(lines)
+
+
+def times_of(found: WorkloadResult) -> str:
+    """The numeric columns of one line of the table."""
+    if not found.is_timed or found.bound is None:
+        return f"  {found.log.strip().splitlines()[-1][:70] if found.log.strip() else ''}"
+    times = (found.candidate.time_s, found.baseline.time_s, found.bound.t_sol_s)
+    return "".join(f"{1e6 * t:>11.2f}" for t in times) + f" {found.bound.by:8}{found.score:>6.3f}"

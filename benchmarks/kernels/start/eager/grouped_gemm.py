@@ -1,0 +1,7 @@
+import torch
+
+
+def run(x, weight, offsets):
+    bounds = offsets.tolist()
+    parts = [x[a:b] @ w.T for a, b, w in zip(bounds, bounds[1:], weight)]
+    return torch.cat(parts)

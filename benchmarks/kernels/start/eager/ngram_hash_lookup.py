@@ -1,0 +1,10 @@
+import torch
+
+
+def run(tokens, table):
+    now = tokens.to(torch.int64)
+    before = torch.nn.functional.pad(now[:, :-1], (1, 0))
+    first = (now * 1000003 + before * 8191) % table.shape[0]
+    second = (now * 69069 + before * 362437 + 12345) % table.shape[0]
+    total = table[first].to(torch.float32) + table[second].to(torch.float32)
+    return total.to(torch.bfloat16)

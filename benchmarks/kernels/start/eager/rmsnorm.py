@@ -1,0 +1,7 @@
+import torch
+
+
+def run(x, weight, eps):
+    wide = x.to(torch.float32)
+    rstd = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
+    return (wide * rstd * weight.to(torch.float32)).to(torch.bfloat16)

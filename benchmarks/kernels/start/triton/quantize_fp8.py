@@ -1,0 +1,24 @@
+"""Quantisation to float8 in blocks of 128: the blocks of all rows are one long list, many to a program."""
+
+import triton
+import triton.language as tl
+
+WARPS = 4
+BLOCKS = 32
+
+
+@triton.jit
+def fp8_kernel(x_ptr, q_ptr, scale_ptr, blocks, SIZE: tl.constexpr, BLOCKS: tl.constexpr):
+    block = tl.program_id(0).to(tl.int64) * BLOCKS + tl.arange(0, BLOCKS)
+    at = block[:, None] * SIZE + tl.arange(0, SIZE)[None, :]
+    mask = block[:, None] < blocks
+    x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    scale = tl.maximum(tl.max(tl.abs(x), axis=1), 1e-8) / 448.0
+    codes = tl.minimum(tl.maximum(x / scale[:, None], -448.0), 448.0)
+    tl.store(q_ptr + at, codes.to(tl.float8e4nv), mask=mask)
+    tl.store(scale_ptr + block, scale, mask=block < blocks)
+
+
+def run(x, q, scale):
+    blocks = scale.numel()
+    fp8_kernel[(triton.cdiv(blocks, BLOCKS),)](x, q, scale, blocks, x.numel() // blocks, BLOCKS, num_warps=WARPS)

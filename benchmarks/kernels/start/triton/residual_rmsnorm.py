@@ -1,0 +1,28 @@
+"""Residual addition and RMSNorm in one pass: the sum stays in registers between the two outputs."""
+
+import triton
+import triton.language as tl
+
+WARPS = 8
+
+
+@triton.jit
+def residual_kernel(x_ptr, residual_ptr, weight_ptr, y_ptr, total_ptr, eps, N: tl.constexpr, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.arange(0, BLOCK)
+    mask = columns < N
+    at = row * N + columns
+    x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    x += tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
+    rounded = x.to(tl.bfloat16)
+    tl.store(total_ptr + at, rounded, mask=mask)
+    wide = rounded.to(tl.float32)
+    rstd = 1.0 / tl.sqrt(tl.sum(wide * wide) / N + eps)
+    weight = tl.load(weight_ptr + columns, mask=mask, other=0.0).to(tl.float32)
+    tl.store(y_ptr + at, (wide * rstd * weight).to(tl.bfloat16), mask=mask)
+
+
+def run(x, residual, weight, eps, y, total):
+    rows, hidden = x.shape
+    block = triton.next_power_of_2(hidden)
+    residual_kernel[(rows,)](x, residual, weight, y, total, eps, hidden, block, num_warps=WARPS)
