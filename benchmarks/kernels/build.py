@@ -1,7 +1,9 @@
 """The compile stage: C++ and CUDA sources to one extension module, in a sandbox of its own.
 
-The build sees the sources and nothing else; only the module comes out. Flags outside the list are refused:
-a flag can read files (`@file`, `-include`), run programs (`-fplugin`) or inject code at load time (`-Wl,...`).
+The build sees the sources and nothing else; only the module comes out. Flags outside the list
+are refused:
+a flag can read files (`@file`, `-include`), run programs (`-fplugin`) or inject code at load
+time (`-Wl,...`).
 """
 
 from __future__ import annotations
@@ -40,8 +42,10 @@ import glob, json, shutil, sys
 from torch.utils.cpp_extension import load
 from pathlib import Path
 job = json.loads(Path(sys.argv[1]).read_text())
-load(name=job["name"], sources=job["sources"], extra_cflags=job["cflags"], extra_cuda_cflags=job["cuda_cflags"],
-     extra_ldflags=job["ld_flags"], extra_include_paths=job["include"], build_directory=job["build"],
+load(name=job["name"], sources=job["sources"], extra_cflags=job["cflags"],
+     extra_cuda_cflags=job["cuda_cflags"],
+     extra_ldflags=job["ld_flags"], extra_include_paths=job["include"],
+     build_directory=job["build"],
      with_cuda=job["with_cuda"], is_python_module=False, verbose=True)
 shutil.copy(glob.glob(job["build"] + "/" + job["name"] + "*.so")[0], job["out"])
 """
@@ -83,14 +87,18 @@ def build(solution: Solution, launch: Launch) -> dict[str, bytes]:
         work.chmod(0o777)
         (work / "build").mkdir()
         (work / "build").chmod(0o777)
-        compiled = [p for p in sorted(solution.files) if p.endswith((".cu", ".cpp", ".cc", ".cxx", ".c"))]
+        compiled = [
+            p for p in sorted(solution.files) if p.endswith((".cu", ".cpp", ".cc", ".cxx", ".c"))
+        ]
         has_cuda = any(name.endswith(".cu") for name in compiled)
         job = {
             "name": MODULE,
             "sources": [str(code / "sources" / name) for name in compiled],
             "cflags": ["-O3", *options.cflags],
             "cuda_cflags": list(options.cuda_cflags) if has_cuda else [],
-            "ld_flags": list(options.ld_flags) if has_cuda else [f for f in options.ld_flags if f == "-lm"],
+            "ld_flags": list(options.ld_flags)
+            if has_cuda
+            else [f for f in options.ld_flags if f == "-lm"],
             "include": [str(code / "sources")],
             "build": str(work / "build"),
             "with_cuda": has_cuda,

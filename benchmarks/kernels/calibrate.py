@@ -2,9 +2,12 @@
 
     python -m novum.benchmarks.kernels.calibrate [PROBLEM ...]     rewrites the workload files
 
-Honest: the reference on inputs widened one step (bfloat16 to float32, float32 to float64), rounded at the end:
-another order and precision of intermediate steps. Degraded: the reference on inputs rounded to one lower
-precision. The tolerance starts at what the output type resolves, grows while honest answers miss it, and is
+Honest: the reference with every type one step wider (bfloat16 to float32, float32 to float64),
+rounded at the
+end: what an implementation with another order and precision of its steps is measured against.
+Degraded: the reference on inputs rounded to one lower
+precision. The tolerance starts at what the output type resolves, grows while honest answers miss
+it, and is
 refused when the degraded one passes.
 """
 
@@ -27,9 +30,15 @@ if TYPE_CHECKING:
 
 START = {"float64": 1e-7, "float32": 1e-4, "float16": 2e-3, "bfloat16": 1e-2}
 """Relative tolerance: between half a step (bfloat16: 0.2 %) and what one lower precision loses."""
+LEAST = {"attention_prefill": 2e-2, "attention_window": 2e-2, "attention_decode": 2e-2}
+"""Where good kernels round a step that the reference does not: attention weights, to bfloat16 for
+the product.
+"""
 RATIO = 0.999
 EXACT_RATIO = 0.995
-"""Quantised outputs are compared bit by bit; a different rounding of a tie is allowed, one step at most."""
+"""Quantised outputs are compared bit by bit; a different rounding of a tie is allowed, one step at
+most.
+"""
 HEADROOM = 2.0
 STEPS = 5
 
@@ -50,15 +59,24 @@ def calibrate(definition: Definition, workload: Workload, root: Path, seed: int 
     exec(compile(definition.reference, "reference.py", "exec"), space)  # the user's own definition
     inputs = draw(definition, workload, space, root, seed)
     want = in_order(definition, space["run"](*inputs))
-    honest = in_order(definition, space["run"](*[widened(v) for v in inputs]))
+    wide_space: dict[str, Any] = {}
+    wider = definition.reference.replace("torch.float32", "torch.float64").replace(
+        "torch.bfloat16", "torch.float32"
+    )
+    exec(compile(wider, "wider.py", "exec"), wide_space)
+    honest = in_order(definition, wide_space["run"](*[widened(v) for v in inputs]))
     degraded = in_order(definition, space["run"](*[lowered(v) for v in inputs]))
     floats = [w for w, s in zip(want, definition.outputs.values(), strict=True) if is_wide(s.dtype)]
     if not floats:
         raise CannotCalibrate(f"{definition.name} has no output to calibrate on")
     dtypes = [s.dtype for s in definition.outputs.values() if is_wide(s.dtype)]
-    narrow = [s.dtype for s in definition.outputs.values() if is_float(s.dtype) and item_bytes(s.dtype) == 1]
+    narrow = [
+        s.dtype
+        for s in definition.outputs.values()
+        if is_float(s.dtype) and item_bytes(s.dtype) == 1
+    ]
     steps = any(s.dtype == "int8" for s in definition.outputs.values())
-    rtol = max(START[d] for d in dtypes)
+    rtol = max([LEAST.get(definition.name, 0.0), *(START[d] for d in dtypes)])
     typical = min(middle(w) for w in floats)
     for _ in range(STEPS):
         atol = rtol * typical
@@ -76,24 +94,34 @@ def calibrate(definition: Definition, workload: Workload, root: Path, seed: int 
             break
         rtol *= 2
     else:
-        raise CannotCalibrate(f"{definition.name} {workload.axes}: honest answers differ by more than {rtol:g}")
+        raise CannotCalibrate(
+            f"{definition.name} {workload.axes}: honest answers differ by more than {rtol:g}"
+        )
     if passes(degraded, want, found):
-        raise CannotCalibrate(f"{definition.name} {workload.axes}: one lower precision passes {found}")
+        raise CannotCalibrate(
+            f"{definition.name} {workload.axes}: one lower precision passes {found}"
+        )
     return found
 
 
-def draw(definition: Definition, workload: Workload, space: dict[str, Any], root: Path, seed: int) -> list[Any]:
+def draw(
+    definition: Definition, workload: Workload, space: dict[str, Any], root: Path, seed: int
+) -> list[Any]:
     """Inputs of the base family on the CPU."""
     entry: Callable[..., Any] | None = space.get(definition.custom_inputs_entrypoint or "")
     if not any(source.type == "custom" for source in workload.inputs.values()):
         entry = None
-    return draw_inputs(definition, workload, entry, seed=seed, family="base", device="cpu", root=root)
+    return draw_inputs(
+        definition, workload, entry, seed=seed, family="base", device="cpu", root=root
+    )
 
 
 def in_order(definition: Definition, found: Any) -> list[torch.Tensor]:
     """Outputs in order, in the definition's types."""
     values = list(found) if isinstance(found, (tuple, list)) else [found]
-    return [v.to(torch_dtype(s.dtype)) for v, s in zip(values, definition.outputs.values(), strict=True)]
+    return [
+        v.to(torch_dtype(s.dtype)) for v, s in zip(values, definition.outputs.values(), strict=True)
+    ]
 
 
 def is_wide(dtype: str) -> bool:
@@ -110,7 +138,11 @@ def widened(value: Any) -> Any:
     import torch
 
     steps = {"bfloat16": torch.float32, "float16": torch.float32, "float32": torch.float64}
-    return value.to(steps.get(name_of(value), value.dtype)) if isinstance(value, torch.Tensor) else value
+    return (
+        value.to(steps.get(name_of(value), value.dtype))
+        if isinstance(value, torch.Tensor)
+        else value
+    )
 
 
 def lowered(value: Any) -> Any:
@@ -135,7 +167,9 @@ def significant(value: float) -> float:
 
 
 def middle(values: torch.Tensor) -> float:
-    """A typical magnitude: the median over a sample, so that a few large elements do not widen the tolerance."""
+    """A typical magnitude: the median over a sample, so that a few large elements do not widen the
+    tolerance.
+    """
     import torch
 
     flat = values.to(torch.float64).abs().reshape(-1)
@@ -149,7 +183,8 @@ LONGEST = 1024
 
 
 def capped(problem: str, workload: Workload) -> tuple[Workload, float]:
-    """A smaller workload with outputs like this one's, and by what factor its typical output is smaller.
+    """A smaller workload with outputs like this one's, and by what factor its typical output is
+    smaller.
 
     Averages over t independent values shrink like t**-0.5; a window of 1024 keys stops that.
     """

@@ -1,4 +1,5 @@
-"""Measures what a device can do: copy and read bandwidth, matrix rates, and the cost of an empty call.
+"""Measures what a device can do: copy and read bandwidth, matrix rates, and the cost of an empty
+call.
 
     python -m novum.benchmarks.kernels.ceilings DEVICE THREADS     prints one JSON object
 
@@ -43,8 +44,8 @@ def measure_cpu() -> Ceilings:
     read_s = best(lambda: timed(lambda: source.sum()))
     rates = {}
     for dtype in (torch.float32, torch.bfloat16):
-        a, b = (torch.randn(CPU_MATMUL, CPU_MATMUL).to(dtype) for _ in range(2))
-        rates[str(dtype).removeprefix("torch.")] = 2 * CPU_MATMUL**3 / best(lambda a=a, b=b: timed(lambda: a @ b))  # type: ignore[misc]
+        a = torch.randn(CPU_MATMUL, CPU_MATMUL).to(dtype)
+        rates[name_of(dtype)] = product_rate(a, a.clone(), timed)
     copy = 2 * CPU_COPY_BYTES / copy_s
     return Ceilings(
         device=cpu_name(),
@@ -69,17 +70,16 @@ def measure_gpu(device: str) -> Ceilings:
     wide = source.view(torch.float32)
     copy_s = best(lambda: event_timed(lambda: target.copy_(source)))
     read_s = best(lambda: event_timed(lambda: wide.sum()))
-    del source, target, wide
     flush = torch.empty(2 * properties.L2_cache_size, dtype=torch.uint8, device=device)
     rates = {}
     size = GPU_MATMUL
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
-        a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-        rates[name_of(dtype)] = 2 * size**3 / best(lambda a=a, b=b: event_timed(lambda: a @ b))  # type: ignore[misc]
+        a = torch.randn(size, size, device=device).to(dtype)
+        rates[name_of(dtype)] = product_rate(a, torch.randn_like(a), event_timed)
     rates |= narrow_rates(device, size)
     torch.backends.cuda.matmul.allow_tf32 = True
-    a, b = (torch.randn(size, size, device=device) for _ in range(2))
-    tf32 = 2 * size**3 / best(lambda: event_timed(lambda: a @ b))
+    a = torch.randn(size, size, device=device)
+    tf32 = product_rate(a, torch.randn_like(a), event_timed)
     torch.backends.cuda.matmul.allow_tf32 = False
     after = clocks()
     return Ceilings(
@@ -111,11 +111,19 @@ def narrow_rates(device: str, size: int) -> dict[str, float]:
         rates["int8"] = 2 * size**3 / best(lambda: event_timed(lambda: torch._int_mm(a, b)))
         one = torch.ones((), device=device)
         x, y = a.to(torch.float8_e4m3fn), a.clone().to(torch.float8_e4m3fn).t()
-        product: Callable[[], Any] = lambda: torch._scaled_mm(x, y, one, one, out_dtype=torch.bfloat16)  # noqa: E731
+
+        def product() -> Any:
+            return torch._scaled_mm(x, y, one, one, out_dtype=torch.bfloat16)
+
         rates["float8_e4m3fn"] = 2 * size**3 / best(lambda: event_timed(product))
     except (RuntimeError, AttributeError):
         return rates
     return rates
+
+
+def product_rate(a: torch.Tensor, b: torch.Tensor, timer: Callable[[Any], float]) -> float:
+    """FLOP/s of a square matrix product."""
+    return 2 * a.shape[0] ** 3 / best(lambda: timer(lambda: a @ b))
 
 
 def timed(function: Callable[[], Any]) -> float:
@@ -129,7 +137,8 @@ def event_timed(function: Callable[[], Any], flush: torch.Tensor | None = None) 
     """Seconds of one call between two events of the current stream."""
     import torch
 
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    event: Any = torch.cuda.Event
+    start, end = event(enable_timing=True), event(enable_timing=True)
     torch.cuda.synchronize()
     if flush is not None:
         flush.zero_()
@@ -137,7 +146,7 @@ def event_timed(function: Callable[[], Any], flush: torch.Tensor | None = None) 
     function()
     end.record()
     torch.cuda.synchronize()
-    return start.elapsed_time(end) / 1e3
+    return float(start.elapsed_time(end)) / 1e3
 
 
 def best(measurement: Callable[[], float]) -> float:

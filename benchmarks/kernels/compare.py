@@ -1,4 +1,4 @@
-"""Compares an output with the reference: matched ratio, error cap, NaN, and a bound for sketches."""
+"""Compares an output with the reference: matched ratio, error cap, NaN, a bound for sketches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     import torch
 
 CAP_FACTOR = 10.0
-"""Where a file has no error cap, no element may miss by more than this times its own tolerance allows at most."""
+"""Where a file has no error cap, no element may miss by more than this times its own tolerance
+allows at most.
+"""
 SKETCH_SIGMAS = 6.0
 
 
@@ -29,8 +31,12 @@ class Difference:
     has_inf: bool
 
 
-def compare(got: torch.Tensor, want: torch.Tensor, tolerance: Tolerance, scale: float = 1.0) -> Difference:
-    """Compare two tensors of one shape; `scale` widens the absolute parts for inputs of another size."""
+def compare(
+    got: torch.Tensor, want: torch.Tensor, tolerance: Tolerance, scale: float = 1.0
+) -> Difference:
+    """Compare two tensors of one shape; `scale` widens the absolute parts for inputs of another
+    size.
+    """
     import torch
 
     exact = not want.is_floating_point()
@@ -56,7 +62,8 @@ def compare(got: torch.Tensor, want: torch.Tensor, tolerance: Tolerance, scale: 
     cap = CAP_FACTOR * float(allowed.max()) if cap is None else cap if exact else cap * scale
     reason = ""
     if matched < tolerance.required_matched_ratio:
-        reason = f"{matched:.4%} of the elements are within tolerance, {tolerance.required_matched_ratio:.4%} must be"
+        needed = tolerance.required_matched_ratio
+        reason = f"{matched:.4%} of the elements are within tolerance, {needed:.4%} must be"
     elif max_absolute > cap:
         reason = f"one element is off by {max_absolute:.4g}, more than the cap of {cap:.4g}"
     elif not bool(left.any()) and bool(right.any()):
@@ -67,7 +74,8 @@ def compare(got: torch.Tensor, want: torch.Tensor, tolerance: Tolerance, scale: 
 def sketch_bound(want: torch.Tensor, tolerance: Tolerance, scale: float = 1.0) -> float:
     """How far the sketch of a right answer may lie from the reference's.
 
-    A sketch weighs elements with standard normal numbers, so errors within tolerance add up like a random walk.
+    A sketch weighs elements with standard normal numbers, so errors within tolerance add up like
+    a random walk.
     """
     import torch
 

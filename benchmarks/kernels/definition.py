@@ -101,7 +101,7 @@ class Definition(Document):
 
     @model_validator(mode="after")
     def axes_are_known(self) -> Definition:
-        """Shapes, expressions and constraints name axes that exist, and expressions have no cycle."""
+        """Shapes, expressions and constraints name axes that exist, without a circle."""
         for name, spec in (self.inputs | self.outputs).items():
             for axis in spec.shape or ():
                 if not axis.isdigit() and axis not in self.axes:
@@ -122,7 +122,8 @@ class Definition(Document):
         """The size of every axis.
 
         Raises:
-            ExpressionError: a variable axis is missing, an expression gives no size, or a constraint fails.
+            ExpressionError: a variable axis is missing, an expression gives no size, or a
+            constraint fails.
         """
         if missing := set(self.var_axes) - set(var):
             raise ExpressionError(f"{self.name}: no value for the axes {sorted(missing)}")
@@ -135,7 +136,9 @@ class Definition(Document):
             raise ExpressionError(f"{self.name}: negative axes {negative}")
         for constraint in self.constraints:
             if not holds(constraint, sizes):
-                raise ExpressionError(f"{self.name}: the constraint {constraint!r} fails for {dict(var)}")
+                raise ExpressionError(
+                    f"{self.name}: the constraint {constraint!r} fails for {dict(var)}"
+                )
         return {name: sizes[name] for name in self.axes}
 
     def shape(self, spec: TensorSpec, sizes: Mapping[str, int]) -> Shape | None:

@@ -1,8 +1,11 @@
 """Measures a solution: is it right on inputs it has never seen, and how long does it take?
 
-For each problem: check rounds in one child, then pairs of fresh processes (candidate and baseline, in changing
-order) that are timed on the same hidden inputs. The referee judges; this process holds neither tensors nor
-candidate code. A fault of one workload is its status and never keeps the others from being measured.
+For each problem: check rounds in one child, then pairs of fresh processes (candidate and
+baseline, in changing
+order) that are timed on the same hidden inputs. The referee judges; this process holds neither
+tensors nor
+candidate code. A fault of one workload is its status and never keeps the others from being
+measured.
 """
 
 from __future__ import annotations
@@ -11,28 +14,38 @@ import hashlib
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from novum.benchmarks.kernels import tensors, wire
 from novum.benchmarks.kernels.build import MODULE, BuildFailed, build
 from novum.benchmarks.kernels.dtypes import item_bytes
 from novum.benchmarks.kernels.inputs import FAMILIES
-from novum.benchmarks.kernels.parties import Gate, Launch, Party, PartyFailed, RefereeProcess, Workers
+from novum.benchmarks.kernels.parties import (
+    Gate,
+    Launch,
+    Party,
+    PartyFailed,
+    RefereeProcess,
+    Workers,
+)
 from novum.benchmarks.kernels.problem import Problem
-from novum.benchmarks.kernels.results import Arm, ProblemResult, WorkloadResult
+from novum.benchmarks.kernels.results import Arm, ProblemResult, WorkloadResult, wall_disagrees
 from novum.benchmarks.kernels.roofline import Ceilings, Operations, bound_of
 from novum.benchmarks.kernels.solution import Solution
 from novum.benchmarks.kernels.trace import Status
 from novum.benchmarks.kernels.workload import Workload
 from novum.sandboxes.protocol import Limits
 
+EXTRA_PROCESSES = 3
+"""How many more pairs a workload gets whose outer and inner clocks disagree."""
 SECRET_CALLS = 2
-"""Timed calls of each process whose outputs are compared element by element; which, nobody knows before."""
-SET_BYTES = 6 << 30
-"""Most memory for the inputs and outputs of one process's timed calls."""
+"""Timed calls of each process whose outputs are compared element by element; which, nobody knows
+before.
+"""
 
 
 @dataclass(frozen=True)
@@ -46,23 +59,56 @@ class Plan:
     calls: int = 15
     """Timed calls of each process."""
     warmups: int = 2
+    set_bytes: int = 4 << 30
+    """Most memory for the inputs and outputs of one process's timed calls, which may make them
+    fewer.
+    """
     threads: int = 1
     profile: bool = False
     """Whether one process also asks the profiler for its kernels."""
     load_s: float = 180.0
     call_s: float = 60.0
     stage_s: float = 300.0
-    limits: Limits = field(default_factory=lambda: Limits(wall_s=3600, memory_bytes=16 << 30, pids=256, file_bytes=4 << 30))
+    limits: Limits = field(
+        default_factory=lambda: Limits(
+            wall_s=3600, memory_bytes=16 << 30, pids=256, file_bytes=4 << 30
+        )
+    )
     cores: tuple[int, ...] = ()
     gpus: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    cache: Path | None = None
+    """Where compiled code may be kept from one evaluation to the next, in a folder for each
+    solution.
+    """
+
+
+@dataclass
+class Batch:
+    """The timed calls of one process on one workload."""
+
+    result: WorkloadResult
+    frames: Frames
+    key: str
+    inputs: list[tensors.Slot]
+    factors: list[float]
+    """By what the floats of each call are scaled."""
+    seed: int
+    """Of the sketch; told to the worker only after the calls."""
+    chooser: random.Random
+    sketches: list[list[float]] = field(default_factory=list)
 
 
 class Evaluator:
     """Evaluates solutions on one device with one referee."""
 
     def __init__(
-        self, plan: Plan, launch: Launch, referee: RefereeProcess, ceilings: Ceilings, gate: Gate | None = None
+        self,
+        plan: Plan,
+        launch: Launch,
+        referee: RefereeProcess,
+        ceilings: Ceilings,
+        gate: Gate | None = None,
     ) -> None:
         self.plan = plan
         self.ceilings = ceilings
@@ -70,14 +116,18 @@ class Evaluator:
         self._referee = referee
         self._gate = gate or Gate()
 
-    def evaluate(self, problem: Problem, candidate: Solution, baseline: Solution, nonce: str) -> ProblemResult:
-        """Measure a candidate against a baseline; `nonce` is the secret from which all inputs follow."""
+    def evaluate(
+        self, problem: Problem, candidate: Solution, baseline: Solution, nonce: str
+    ) -> ProblemResult:
+        """Measure a candidate against a baseline; `nonce` is the secret from which all inputs
+        follow.
+        """
         began = time.monotonic()
         results = [WorkloadResult(workload) for workload in problem.workloads]
         secret = Secret(nonce, candidate.digest())
         with ExitStack() as stack:
             try:
-                self._say({"do": "problem", "definition": problem.definition.model_dump(mode="json"), "root": str(problem.folder)})
+                self._open(problem)
                 arms = [stack.enter_context(self._workers(s)) for s in (candidate, baseline)]
             except BuildFailed as error:
                 fail_all(results, Status.COMPILE_ERROR, str(error))
@@ -88,14 +138,59 @@ class Evaluator:
                 self._time_all(problem, (candidate, baseline), arms, results, secret)
         for result in results:
             result.judge_time()
-        computed = sum(sum(map(sum, arm.calls)) for r in results for arm in (r.candidate, r.baseline))
+        computed = sum(
+            sum(map(sum, arm.calls)) for r in results for arm in (r.candidate, r.baseline)
+        )
         libs = {"torch": self._referee.torch}
         overhead = time.monotonic() - began - computed
         return ProblemResult(problem, candidate.name, results, self.ceilings.device, libs, overhead)
 
-    def _workers(self, solution: Solution) -> Workers:
+    def quick(self, problem: Problem, solutions: list[Solution]) -> list[dict[str, float] | str]:
+        """Best time of each solution on each workload, or what went wrong: for searches only.
+
+        One process runs all the solutions; nothing is verified.
+
+        Raises:
+            PartyFailed: the referee or the sandbox is gone.
+        """
+        files = {f"v{i}/{k}": v for i, s in enumerate(solutions) for k, v in s.files.items()}
+        times: list[dict[str, float] | str] = [{} for _ in solutions]
+        with ExitStack() as stack:
+            self._open(problem)
+            workers = stack.enter_context(self._workers(solutions[0], files))
+            for number, result in enumerate(map(WorkloadResult, problem.workloads)):
+                batch = stack.enter_context(
+                    self._prepare(problem, result, number, Secret("quick", ""))
+                )
+                child: Party | None = None
+                for i, solution in enumerate(solutions):
+                    found = times[i]
+                    if isinstance(found, str):
+                        continue
+                    try:
+                        if child is None or child.is_gone:
+                            child = workers.fork()
+                        self._load(child, workers, solution, f"v{i}/")
+                        self._stage(child, batch, warmups=self.plan.warmups, factors=[], free=True)
+                        arm = Arm()
+                        with self._gate.alone():
+                            self._timed_calls(child, arm, batch)
+                            self._stage(child, batch, warmups=0, factors=[], release=True)
+                        found[result.workload.uuid] = min(arm.calls[0])
+                    except PartyFailed as error:
+                        times[i] = f"{error.kind}: {error}"
+                if child is not None:
+                    child.close()
+        return times
+
+    def _open(self, problem: Problem) -> None:
+        definition = problem.definition.model_dump(mode="json")
+        self._say({"do": "problem", "definition": definition, "root": str(problem.folder)})
+
+    def _workers(self, solution: Solution, files: Mapping[str, bytes] | None = None) -> Workers:
         plan = self.plan
-        files = build(solution, self._launch) if solution.spec.is_cpp else solution.files
+        if files is None:
+            files = build(solution, self._launch) if solution.spec.is_cpp else solution.files
         return Workers(
             files,
             self._launch,
@@ -105,6 +200,7 @@ class Evaluator:
             gpus=plan.gpus,
             env=plan.env,
             threads=plan.threads,
+            cache=plan.cache / solution.digest()[:16] if plan.cache is not None else None,
         )
 
     def _child(self, workers: Workers, solution: Solution) -> Party:
@@ -114,28 +210,34 @@ class Evaluator:
             PartyFailed: it does not start, import or compile.
         """
         child = workers.fork()
-        spec = solution.spec
-        file, module = (f"{MODULE}.so", MODULE) if spec.is_cpp else (spec.entry_file, "")
         try:
-            with self._gate.shared():
-                child.ask(
-                    {
-                        "do": "load",
-                        "folder": str(workers.solution),
-                        "file": file,
-                        "module": module,
-                        "function": spec.entry_function,
-                        "returns": not spec.destination_passing_style,
-                    },
-                    timeout_s=self.plan.load_s,
-                )
+            self._load(child, workers, solution)
         except PartyFailed:
             child.close()
             raise
         return child
 
+    def _load(self, child: Party, workers: Workers, solution: Solution, prefix: str = "") -> None:
+        spec = solution.spec
+        file, module = (f"{MODULE}.so", MODULE) if spec.is_cpp else (spec.entry_file, "")
+        message = {
+            "do": "load",
+            "folder": str(workers.solution),
+            "file": prefix + file,
+            "module": module,
+            "function": spec.entry_function,
+            "returns": not spec.destination_passing_style,
+        }
+        with self._gate.shared():
+            child.ask(message, timeout_s=self.plan.load_s)
+
     def _check_all(
-        self, problem: Problem, solution: Solution, workers: Workers, results: list[WorkloadResult], secret: Secret
+        self,
+        problem: Problem,
+        solution: Solution,
+        workers: Workers,
+        results: list[WorkloadResult],
+        secret: Secret,
     ) -> None:
         child: Party | None = None
         for result in results:
@@ -149,7 +251,9 @@ class Evaluator:
         if child is not None:
             child.close()
 
-    def _check(self, problem: Problem, result: WorkloadResult, child: Party, secret: Secret) -> None:
+    def _check(
+        self, problem: Problem, result: WorkloadResult, child: Party, secret: Secret
+    ) -> None:
         """Rounds of fresh inputs; the first failure ends them."""
         workload = result.workload
         frames = Frames(problem, workload)
@@ -159,7 +263,9 @@ class Evaluator:
         with frames:
             for number, family in enumerate(families):
                 key = f"check-{number}"
-                inputs = self._draw(frames, key, family, secret.seed("check", workload.uuid, number))
+                inputs = self._draw(
+                    frames, key, family, secret.seed("check", workload.uuid, number)
+                )
                 if number == 0:
                     counted = self._say({"do": "count", "key": key})
                     operations = Operations(counted["matmul_flops"], counted["vector_flops"])
@@ -188,156 +294,182 @@ class Evaluator:
         results: list[WorkloadResult],
         secret: Secret,
     ) -> None:
-        for process in range(self.plan.processes):
+        """Pairs of fresh processes; a workload whose process dies is measured again in a pair of
+        its own.
+        """
+        for process in range(self.plan.processes + EXTRA_PROCESSES):
             live = [r for r in results if r.status is Status.PASSED]
+            if process >= self.plan.processes:  # noise passes, a false clock does not
+                live = [r for r in live if wall_disagrees(r.candidate, r.baseline)]
             if not live:
-                return
+                break
             order = (0, 1) if process % 2 == 0 else (1, 0)
-            children: list[Party] = []
-            try:
-                children = [self._child(arms[i], solutions[i]) for i in (0, 1)]
-                for result in live:
-                    with clocked(result, "time_s"):
-                        self._time(problem, result, children, order, process, secret)
-                    if any(child.is_gone for child in children):
-                        break
-            except PartyFailed as error:
-                fail_all(live, status_of(error), str(error))
-                return
-            finally:
-                for child in children:
-                    child.close()
-            for result in live:  # a process that died under one workload owes the others a measurement
+            self._pair(problem, solutions, arms, live, order, process, secret)
+            for result in live:
                 if result.status is Status.PASSED and len(result.candidate.calls) <= process:
-                    self._again(problem, result, solutions, arms, process, secret)
+                    self._pair(problem, solutions, arms, [result], order, process, secret)
+                    if len(result.candidate.calls) <= process:
+                        result.fail(Status.RUNTIME_ERROR, "its processes died twice")
 
-    def _again(
+    def _pair(
         self,
         problem: Problem,
-        result: WorkloadResult,
         solutions: tuple[Solution, Solution],
         arms: list[Workers],
-        process: int,
-        secret: Secret,
-    ) -> None:
-        children: list[Party] = []
-        try:
-            children = [self._child(arms[i], solutions[i]) for i in (0, 1)]
-            self._time(problem, result, children, (0, 1), process, secret)
-        except PartyFailed as error:
-            result.fail(status_of(error), str(error))
-        finally:
-            for child in children:
-                child.close()
-
-    def _time(
-        self,
-        problem: Problem,
-        result: WorkloadResult,
-        children: list[Party],
+        results: list[WorkloadResult],
         order: tuple[int, int],
         process: int,
         secret: Secret,
     ) -> None:
-        """One batch of timed calls in each arm on the same inputs; the candidate's outputs are verified."""
-        workload, plan = result.workload, self.plan
+        """One process of each arm: load and compile beside others, then be timed alone."""
+        children: list[Party] = []
+        batches: list[Batch] = []
+        with ExitStack() as stack:
+            try:
+                for i in (0, 1):
+                    children.append(self._child(arms[i], solutions[i]))
+                    stack.callback(children[i].close)
+            except PartyFailed as error:
+                fail_all(results, status_of(error), str(error))
+                return
+            for result in results:
+                try:
+                    batch = stack.enter_context(self._prepare(problem, result, process, secret))
+                    for child in children:
+                        self._stage(child, batch, warmups=self.plan.warmups, factors=[])
+                    batches.append(batch)
+                except PartyFailed as error:
+                    result.fail(status_of(error), str(error))
+                    if any(child.is_gone for child in children):
+                        return
+            with self._gate.alone():
+                for batch in batches:
+                    try:
+                        with clocked(batch.result, "time_s"):
+                            self._time(batch, children, order, process == 0)
+                    except PartyFailed as error:
+                        batch.result.fail(status_of(error), str(error))
+                        if any(child.is_gone for child in children):
+                            break
+            for batch in batches:
+                if batch.sketches and batch.result.status is Status.PASSED:
+                    try:
+                        self._compare_sketches(batch)
+                    except PartyFailed as error:
+                        batch.result.fail(status_of(error), str(error))
+
+    @contextmanager
+    def _prepare(
+        self, problem: Problem, result: WorkloadResult, process: int, secret: Secret
+    ) -> Iterator[Batch]:
+        """Hidden inputs for one batch of timed calls."""
+        workload = result.workload
         chooser = random.Random(secret.seed("time", workload.uuid, process))
+        size = sum(problem.definition.bytes_moved(problem.definition.sizes(workload.axes)))
+        calls = max(3, min(self.plan.calls, self.plan.set_bytes // max(size, 1)))
+        factors = [round(chooser.uniform(0.8, 1.0), 6) for _ in range(calls)]
+        key = f"{workload.uuid}-{process}"
         with Frames(problem, workload) as frames:
-            size = sum(problem.definition.bytes_moved(problem.definition.sizes(workload.axes)))
-            calls = max(3, min(plan.calls, SET_BYTES // max(size, 1)))
-            factors = [round(chooser.uniform(0.8, 1.0), 6) for _ in range(calls)]
-            seed = chooser.getrandbits(31)
-            key = f"time-{process}"
             inputs = self._draw(frames, key, "base", chooser.getrandbits(62))
             try:
-                for i in order:
-                    arm = (result.candidate, result.baseline)[i]
-                    sketches = self._batch(children[i], arm, frames, inputs, factors, seed)
-                    if i == 0:
-                        self._verify(frames, result, children[0], key, factors, seed, sketches, chooser)
-                        if plan.profile and process == 0:
-                            result.profile = self._profile(children[0])
-                    with self._gate.shared():
-                        children[i].ask({"do": "stage", "inputs": [], "outputs": [], "warmups": 0, "factors": []}, (frames.in_readonly,), timeout_s=60)
-            except PartyFailed as error:
-                result.fail(status_of(error), str(error))
+                yield Batch(result, frames, key, inputs, factors, chooser.getrandbits(31), chooser)
             finally:
-                self._say({"do": "forget", "key": key})
+                if not self._referee.party.is_gone:
+                    self._say({"do": "forget", "key": key})
 
-    def _batch(
-        self, child: Party, arm: Arm, frames: Frames, inputs: list[tensors.Slot], factors: list[float], seed: int
-    ) -> list[list[float]]:
-        plan = self.plan
-        with self._gate.shared():
+    def _time(
+        self, batch: Batch, children: list[Party], order: tuple[int, int], is_first: bool
+    ) -> None:
+        """The timed calls of both arms on the same inputs; the candidate's outputs are verified."""
+        for i in order:
+            arm = (batch.result.candidate, batch.result.baseline)[i]
+            sketches = self._timed_calls(children[i], arm, batch)
+            if i == 0:
+                batch.sketches = sketches
+                self._verify(batch, children[0])
+                if self.plan.profile and is_first:
+                    batch.result.profile = self._profile(children[0])
+            self._stage(children[i], batch, warmups=0, factors=[], release=True)
+
+    def _stage(
+        self,
+        child: Party,
+        batch: Batch,
+        *,
+        warmups: int,
+        factors: list[float],
+        release: bool = False,
+        free: bool = False,
+    ) -> None:
+        with nullcontext() if free else self._gate.shared():
             child.ask(
                 {
                     "do": "stage",
-                    "inputs": inputs,
-                    "outputs": frames.out_slots,
-                    "warmups": plan.warmups,
+                    "inputs": [] if release else batch.inputs,
+                    "outputs": batch.frames.out_slots,
+                    "warmups": warmups,
                     "factors": factors,
                 },
-                (frames.in_readonly,),
-                timeout_s=plan.stage_s,
+                (batch.frames.in_readonly,),
+                timeout_s=self.plan.stage_s,
             )
-        with self._gate.alone():
-            began = time.monotonic()
-            reply = child.ask(
-                {"do": "time", "flush_bytes": 2 * self.ceilings.cache_bytes}, timeout_s=plan.call_s
-            )
-            sketches = child.ask({"do": "sketch", "seed": seed}, timeout_s=plan.call_s)["sketches"]
-            wall = time.monotonic() - began
+
+    def _timed_calls(self, child: Party, arm: Arm, batch: Batch) -> list[list[float]]:
+        """Time one arm; gives the sketches of its outputs. The caller is alone on the device."""
+        plan = self.plan
+        self._stage(child, batch, warmups=1, factors=batch.factors)
+        began = time.monotonic()
+        reply = child.ask(
+            {"do": "time", "flush_bytes": 2 * self.ceilings.cache_bytes}, timeout_s=plan.call_s
+        )
+        sketches = child.ask({"do": "sketch", "seed": batch.seed}, timeout_s=plan.call_s)[
+            "sketches"
+        ]
+        wall = time.monotonic() - began
         seconds = [float(s) for s in reply["seconds"]]
-        if len(seconds) != len(factors) or not all(0 < s < plan.call_s for s in seconds):
+        if len(seconds) != len(batch.factors) or not all(0 < s < plan.call_s for s in seconds):
             raise PartyFailed("REWARD_HACK", f"the process reports impossible times {seconds[:5]}")
         arm.calls.append(seconds)
         arm.walls.append(wall)
         return [[float(x) for x in row] for row in sketches]
 
-    def _verify(
-        self,
-        frames: Frames,
-        result: WorkloadResult,
-        child: Party,
-        key: str,
-        factors: list[float],
-        seed: int,
-        sketches: list[list[float]],
-        chooser: random.Random,
-    ) -> None:
-        """Compare two secret calls element by element and all of them by sketch."""
-        for call in chooser.sample(range(len(factors)), min(SECRET_CALLS, len(factors))):
+    def _verify(self, batch: Batch, child: Party) -> None:
+        """Compare secret calls element by element."""
+        result, frames = batch.result, batch.frames
+        calls = range(len(batch.factors))
+        for call in batch.chooser.sample(calls, min(SECRET_CALLS, len(calls))):
             frames.poison()
-            with self._gate.shared():
-                child.ask({"do": "collect", "call": call}, (frames.out_memory,), timeout_s=self.plan.call_s)
-            if not self._judge(frames, result, {"key": key, "factor": factors[call]}):
+            child.ask(
+                {"do": "collect", "call": call}, (frames.out_memory,), timeout_s=self.plan.call_s
+            )
+            if not self._judge(frames, result, {"key": batch.key, "factor": batch.factors[call]}):
                 result.log = f"timed call {call}: {result.log}"
                 return
             result.verified_calls += 1
+
+    def _compare_sketches(self, batch: Batch) -> None:
+        """Compare every timed call with the reference by a random projection."""
         reply = self._say(
             {
                 "do": "sketches",
-                "key": key,
-                "seed": seed,
-                "factors": factors,
-                "tolerance": result.workload.tolerance.model_dump(),
+                "key": batch.key,
+                "seed": batch.seed,
+                "factors": batch.factors,
+                "tolerance": batch.result.workload.tolerance.model_dump(),
             }
         )
-        for call, (row, wanted) in enumerate(zip(sketches, reply["sketches"], strict=True)):
+        for call, (row, wanted) in enumerate(zip(batch.sketches, reply["sketches"], strict=True)):
             for got, (want, allowed) in zip(row, wanted, strict=True):
                 if not abs(got - want) <= allowed:
-                    result.fail(
-                        Status.INCORRECT_NUMERICAL,
-                        f"timed call {call}: its output's sketch is {got:.6g}, the reference's {want:.6g} +- {allowed:.3g}",
-                    )
+                    reason = f"its output has the sketch {got:.6g}, not {want:.6g} +- {allowed:.3g}"
+                    batch.result.fail(Status.INCORRECT_NUMERICAL, f"timed call {call}: {reason}")
                     return
 
     def _profile(self, child: Party) -> list[Mapping[str, Any]]:
-        with self._gate.alone():
-            try:
-                return list(child.ask({"do": "profile"}, timeout_s=self.plan.call_s)["calls"])
-            except PartyFailed:
-                return []  # a profiler that cannot run here is no fault of the candidate
+        try:
+            return list(child.ask({"do": "profile"}, timeout_s=self.plan.call_s)["calls"])
+        except PartyFailed:
+            return []  # a profiler that cannot run here is no fault of the candidate
 
     def _draw(self, frames: Frames, key: str, family: str, seed: int) -> list[tensors.Slot]:
         reply = self._say(
@@ -373,7 +505,10 @@ class Evaluator:
             result.has_inf |= found["has_inf"]
             if not found["ok"]:
                 family = which.get("family", "base")
-                result.fail(Status.INCORRECT_NUMERICAL, f"{found['output']} ({family} inputs): {found['reason']}")
+                result.fail(
+                    Status.INCORRECT_NUMERICAL,
+                    f"{found['output']} ({family} inputs): {found['reason']}",
+                )
         return result.status is Status.PASSED
 
     def _say(self, message: dict[str, Any], *descriptors: int) -> dict[str, Any]:
@@ -382,7 +517,9 @@ class Evaluator:
 
 
 class Frames:
-    """Shared memory for the inputs and outputs of one workload; the candidate can only read the inputs."""
+    """Shared memory for the inputs and outputs of one workload; the candidate can only read the
+    inputs.
+    """
 
     def __init__(self, problem: Problem, workload: Workload) -> None:
         definition = problem.definition
@@ -390,11 +527,18 @@ class Frames:
         self.workload = workload
         shapes = {k: definition.shape(s, sizes) for k, s in definition.inputs.items()}
         placed, in_size = tensors.layout(
-            [(k, s.dtype, shapes[k] or (), item_bytes(s.dtype)) for k, s in definition.inputs.items() if shapes[k] is not None]
+            [
+                (k, s.dtype, shapes[k] or (), item_bytes(s.dtype))
+                for k, s in definition.inputs.items()
+                if shapes[k] is not None
+            ]
         )
         by_name = {slot["name"]: slot for slot in placed}
         self.in_slots: list[tensors.Slot] = [by_name.get(k, {"name": k}) for k in definition.inputs]
-        outs = [(k, s.dtype, definition.shape(s, sizes) or (), item_bytes(s.dtype)) for k, s in definition.outputs.items()]
+        outs = [
+            (k, s.dtype, definition.shape(s, sizes) or (), item_bytes(s.dtype))
+            for k, s in definition.outputs.items()
+        ]
         self.out_slots, out_size = tensors.layout(outs)
         self.in_memory = wire.shared_memory(in_size, "inputs")
         self.in_readonly = wire.read_only(self.in_memory)
@@ -448,6 +592,3 @@ def status_of(error: PartyFailed) -> Status:
     if error.kind == "HACK":
         return Status.REWARD_HACK
     return Status(error.kind) if error.kind in Status.__members__ else Status.INVALID_REFERENCE
-
-
-Progress = Callable[[ProblemResult], None]

@@ -85,17 +85,32 @@ def _value(node: ast.expr, axes: Mapping[str, Fraction], text: str) -> Any:
             return axes[name]
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() | ast.Not() as sign, operand=inner):
             value = _value(inner, axes, text)
-            return not value if isinstance(sign, ast.Not) else -value if isinstance(sign, ast.USub) else value
+            return (
+                not value
+                if isinstance(sign, ast.Not)
+                else -value
+                if isinstance(sign, ast.USub)
+                else value
+            )
         case ast.BinOp(op=ast.Pow(), left=left, right=right):
             return _power(_value(left, axes, text), _value(right, axes, text), text)
         case ast.BinOp(op=sign, left=left, right=right) if type(sign) in _BINARY:
-            return _bounded(_apply(_BINARY[type(sign)], _value(left, axes, text), _value(right, axes, text), text), text)
+            return _bounded(
+                _apply(
+                    _BINARY[type(sign)], _value(left, axes, text), _value(right, axes, text), text
+                ),
+                text,
+            )
         case ast.BoolOp(op=joint, values=parts):
             flags = [bool(_value(part, axes, text)) for part in parts]
             return all(flags) if isinstance(joint, ast.And) else any(flags)
-        case ast.Compare(left=first, ops=signs, comparators=others) if all(type(s) in _COMPARE for s in signs):
+        case ast.Compare(left=first, ops=signs, comparators=others) if all(
+            type(s) in _COMPARE for s in signs
+        ):
             values = [_value(part, axes, text) for part in (first, *others)]
-            return all(_COMPARE[type(s)](a, b) for s, a, b in zip(signs, values, values[1:], strict=False))
+            return all(
+                _COMPARE[type(s)](a, b) for s, a, b in zip(signs, values, values[1:], strict=False)
+            )
         case ast.Call(func=ast.Name(id=name), args=parts, keywords=[]) if name in _CALLS and parts:
             values = [_value(part, axes, text) for part in parts]
             return _CALLS[name](*values) if name != "abs" else abs(values[0])

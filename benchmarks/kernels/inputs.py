@@ -1,7 +1,10 @@
-"""Hidden inputs: drawn from a secret seed after the candidate is frozen, in families that punish short cuts.
+"""Hidden inputs: drawn from a secret seed after the candidate is frozen, in families that punish
+short cuts.
 
-The base family is what the format asks for. The others keep shapes and types and change the structure:
-a kernel that relies on small numbers, on dense rows or on nothing cancelling is right only on the base.
+The base family is what the format asks for. The others keep shapes and types and change the
+structure:
+a kernel that relies on small numbers, on dense rows or on nothing cancelling is right only on
+the base.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ def draw_inputs(
 ) -> list[Any]:
     """Every input in order; tensors lie on the device.
 
-    Only inputs that the harness itself draws belong to a family: what a definition's own function makes
+    Only inputs that the harness itself draws belong to a family: what a definition's own
+    function makes
     or a file holds keeps the structure it was given.
 
     Raises:
@@ -62,15 +66,24 @@ def draw_inputs(
             values.append(value.item() if isinstance(value, torch.Tensor) else value)
             continue
         if tuple(value.shape) != shape or value.dtype != torch_dtype(spec.dtype):
-            raise ValueError(f"input {name} is {tuple(value.shape)} {value.dtype}, wanted {shape} {spec.dtype}")
+            raise ValueError(
+                f"input {name} is {tuple(value.shape)} {value.dtype}, wanted {shape} {spec.dtype}"
+            )
         values.append(value.to(device).contiguous())
     return values
 
 
 def random_tensor(
-    name: str, shape: tuple[int, ...], dtype: str, family: str, sizes: Mapping[str, int], device: str
+    name: str,
+    shape: tuple[int, ...],
+    dtype: str,
+    family: str,
+    sizes: Mapping[str, int],
+    device: str,
 ) -> torch.Tensor:
-    """One random tensor. Integers are valid indices of every axis; weights have the spread of trained ones."""
+    """One random tensor. Integers are valid indices of every axis; weights have the spread of
+    trained ones.
+    """
     import torch
 
     wanted = torch_dtype(dtype)

@@ -26,7 +26,9 @@ SERVED = ("wire.py", "tensors.py", "worker.py")
 
 
 class PartyFailed(Exception):
-    """A process answered with an error, too late, or not at all; `kind` is a status of the trace format."""
+    """A process answered with an error, too late, or not at all; `kind` is a status of the trace
+    format.
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -41,7 +43,9 @@ class Party:
         self._who = who
         self.is_gone = False
 
-    def ask(self, message: Message, descriptors: Sequence[int] = (), *, timeout_s: float) -> Message:
+    def ask(
+        self, message: Message, descriptors: Sequence[int] = (), *, timeout_s: float
+    ) -> Message:
         """Send a message and wait for its reply.
 
         Raises:
@@ -74,7 +78,8 @@ class Party:
 class Workers:
     """A sandbox in which children run one solution.
 
-    The children share the sandbox and nothing else: each has its own interpreter state, and on a GPU its own
+    The children share the sandbox and nothing else: each has its own interpreter state, and on a
+    GPU its own
     context. Leaving the `with` block destroys the sandbox with whatever still runs in it.
     """
 
@@ -89,6 +94,7 @@ class Workers:
         gpus: tuple[str, ...] = (),
         env: Mapping[str, str] | None = None,
         threads: int = 1,
+        cache: Path | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="nk-"))
         self.exit: Exit | None = None
@@ -105,12 +111,32 @@ class Workers:
         self._listener = listen(self._home / "s")
         for folder in (self.folder, self._home):
             folder.chmod(0o777)
+        kept = cache or self._home
+        kept.mkdir(parents=True, exist_ok=True)
+        kept.chmod(0o777)
+        given = {
+            "HOME": str(self._home),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "TRITON_CACHE_DIR": str(kept / "triton"),
+            "TORCHINDUCTOR_CACHE_DIR": str(kept / "inductor"),
+        }
+        caches = (Mount(cache, cache, writable=True),) if cache is not None else ()
         self._process = launch(
             Confinement(
-                argv=("python", str(self._code / "worker.py"), str(self._home / "s"), device, str(threads)),
+                argv=(
+                    "python",
+                    str(self._code / "worker.py"),
+                    str(self._home / "s"),
+                    device,
+                    str(threads),
+                ),
                 cwd=self._home,
-                mounts=(Mount(self._code, self._code), Mount(self._home, self._home, writable=True)),
-                env={"HOME": str(self._home), "PYTHONDONTWRITEBYTECODE": "1"} | dict(env or {}),
+                mounts=(
+                    Mount(self._code, self._code),
+                    Mount(self._home, self._home, writable=True),
+                    *caches,
+                ),
+                env=given | dict(env or {}),
                 limits=limits,
                 cores=cores,
                 gpus=gpus,
@@ -161,9 +187,13 @@ class Workers:
                 if not self._process.is_running:
                     self.exit = self._process.wait(10)
                     said = self.exit.stderr[-800:] if self.exit else ""
-                    raise PartyFailed("RUNTIME_ERROR", f"{who} ended before it answered: {said}") from None
+                    raise PartyFailed(
+                        "RUNTIME_ERROR", f"{who} ended before it answered: {said}"
+                    ) from None
                 if time.monotonic() > deadline:
-                    raise PartyFailed("TIMEOUT", f"{who} did not start within {START_S:g} s") from None
+                    raise PartyFailed(
+                        "TIMEOUT", f"{who} did not start within {START_S:g} s"
+                    ) from None
         channel.settimeout(START_S)
         try:
             hello, stray = wire.receive(channel)
@@ -174,17 +204,32 @@ class Workers:
 
 
 class RefereeProcess:
-    """The trusted process that holds the reference; a context manager, started once for many problems."""
+    """The trusted process that holds the reference; a context manager, started once for many
+    problems.
+    """
 
     def __init__(self, device: str, threads: int = 1, env: Mapping[str, str] | None = None) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="nr-"))
         listener = listen(self._folder / "s")
         root = Path(__file__).resolve().parents[2]
-        inherited = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH")}
-        argv = [sys.executable, "-m", f"{__package__}.referee", str(self._folder / "s"), device, str(threads)]
+        inherited = {
+            k: v
+            for k, v in os.environ.items()
+            if k in ("PATH", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH")
+        }
+        argv = [
+            sys.executable,
+            "-m",
+            f"{__package__}.referee",
+            str(self._folder / "s"),
+            device,
+            str(threads),
+        ]
         self._process = subprocess.Popen(
             argv,
-            env=inherited | {"PYTHONPATH": python_path(root), "CUDA_VISIBLE_DEVICES": "0"} | dict(env or {}),
+            env=inherited
+            | {"PYTHONPATH": python_path(root), "CUDA_VISIBLE_DEVICES": "0"}
+            | dict(env or {}),
             stdin=subprocess.DEVNULL,
         )
         try:
@@ -225,10 +270,16 @@ class Gate:
         self._shared = 0
         self._waiting = 0
         self._alone = False
+        self._owner = 0
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Beside others, but not beside one that is alone or waits to be."""
+        """Beside others, but not beside one that is alone or waits to be; nothing new for who is
+        alone.
+        """
+        if self._owner == threading.get_ident():
+            yield
+            return
         with self._condition:
             self._condition.wait_for(lambda: not self._alone and not self._waiting)
             self._shared += 1
@@ -247,11 +298,13 @@ class Gate:
             self._condition.wait_for(lambda: not self._alone and not self._shared)
             self._waiting -= 1
             self._alone = True
+            self._owner = threading.get_ident()
         try:
             yield
         finally:
             with self._condition:
                 self._alone = False
+                self._owner = 0
                 self._condition.notify_all()
 
 

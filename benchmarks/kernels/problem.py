@@ -1,8 +1,9 @@
-"""A problem on disk: a folder with `definition.json`, `workload.jsonl` and, where we add them, extras.
+"""A problem on disk: a folder with `definition.json`, `workload.jsonl` and, where we add them,
+extras.
 
-    workload.jsonl       the format's own file: real model sizes
-    workload.cpu.jsonl   the same problem in sizes that one core can bear (ours, optional)
-    roofline.json        corrections of the counted bytes and FLOPs (ours, optional)
+workload.jsonl       the format's own file: real model sizes
+workload.cpu.jsonl   the same problem in sizes that one core can bear (ours, optional)
+roofline.json        corrections of the counted bytes and FLOPs (ours, optional)
 """
 
 from __future__ import annotations
@@ -109,7 +110,9 @@ def load_problem(folder: Path, profile: str = "cuda") -> Problem:
     correction = None
     if (folder / "roofline.json").is_file():
         try:
-            correction = RooflineCorrection.model_validate_json((folder / "roofline.json").read_text())
+            correction = RooflineCorrection.model_validate_json(
+                (folder / "roofline.json").read_text()
+            )
         except ValidationError as error:
             raise PackError(f"{folder / 'roofline.json'}: {error}") from error
     return Problem(folder, definition, read_workloads(path, definition), correction)
@@ -118,14 +121,19 @@ def load_problem(folder: Path, profile: str = "cuda") -> Problem:
 def load_problems(
     root: Path = SHIPPED, select: Sequence[str] = ("*",), profile: str = "cuda"
 ) -> tuple[Problem, ...]:
-    """Every problem below a folder, in order of names: a single problem, or a benchmark with subsets.
+    """Every problem below a folder, in order of names: a single problem, or a benchmark with
+    subsets.
 
     Raises:
         PackError: a file is malformed.
         UnknownName: nothing matches `select`; the message lists what there is.
     """
     folders = sorted(path.parent for path in root.rglob("definition.json"))
-    chosen = [f for f in folders if any(fnmatch(f.name, glob) or fnmatch(_below(f, root), glob) for glob in select)]
+    chosen = [
+        f
+        for f in folders
+        if any(fnmatch(f.name, glob) or fnmatch(_below(f, root), glob) for glob in select)
+    ]
     if not chosen:
         known = ", ".join(f.name for f in folders) or "none"
         raise UnknownName(f"no problem in {root} matches {list(select)}; there are: {known}")
@@ -138,5 +146,7 @@ def _below(folder: Path, root: Path) -> str:
 
 def write_lines(path: Path, documents: Iterable[Document]) -> None:
     """Write documents as JSON lines; unset keys are left out, non-finite numbers are refused."""
-    lines = [json.dumps(d.model_dump(mode="json", exclude_none=True), allow_nan=False) for d in documents]
+    lines = [
+        json.dumps(d.model_dump(mode="json", exclude_none=True), allow_nan=False) for d in documents
+    ]
     path.write_text("".join(line + "\n" for line in lines))

@@ -2,7 +2,8 @@
 
     python -m novum.benchmarks.kernels.referee SOCKET DEVICE THREADS
 
-Runs the definition's own code, which the user trusts, and never a candidate's. Inputs that were handed out are
+Runs the definition's own code, which the user trusts, and never a candidate's. Inputs that were
+handed out are
 kept here under a key, so that what the candidate does to its copies changes nothing.
 """
 
@@ -98,7 +99,9 @@ class Referee:
         values = self.inputs[str(message["key"])]
         factor = message.get("factor")
         given = [
-            tensors.perturbed(v, float(factor)) if factor is not None and isinstance(v, torch.Tensor) else v
+            tensors.perturbed(v, float(factor))
+            if factor is not None and isinstance(v, torch.Tensor)
+            else v
             for v in values
         ]
         if factor is None:
@@ -123,13 +126,19 @@ class Referee:
             found = [found[name] for name in names]
         values = list(found) if isinstance(found, (tuple, list)) else [found]
         if len(values) != len(names):
-            raise InvalidReference(f"the reference gives {len(values)} outputs, the definition has {len(names)}")
-        for i, (value, spec) in enumerate(zip(values, self.definition.outputs.values(), strict=True)):
+            raise InvalidReference(
+                f"the reference gives {len(values)} outputs, the definition has {len(names)}"
+            )
+        for i, (value, spec) in enumerate(
+            zip(values, self.definition.outputs.values(), strict=True)
+        ):
             dtype = getattr(torch, spec.dtype)
             if not isinstance(value, torch.Tensor):
                 value = torch.tensor(value, dtype=dtype, device=self.device)
             if value.dtype != dtype:
-                raise InvalidReference(f"the reference gives {value.dtype} for {names[i]}, not {spec.dtype}")
+                raise InvalidReference(
+                    f"the reference gives {value.dtype} for {names[i]}, not {spec.dtype}"
+                )
             values[i] = value
         return values
 
@@ -142,12 +151,21 @@ class Referee:
         for i, (slot, want) in enumerate(zip(message["slots"], self.outputs(message), strict=True)):
             got = tensors.view(memory, slot).to(self.device)
             if tuple(want.shape) != tuple(slot["shape"]):
-                raise InvalidReference(f"the reference gives {slot['name']} the shape {tuple(want.shape)}")
+                raise InvalidReference(
+                    f"the reference gives {slot['name']} the shape {tuple(want.shape)}"
+                )
             scale = self.scale(str(message["workload"]), i, want, base)
-            if want.is_floating_point() and not bool(want.to(got.dtype).isfinite().all() if want.element_size() > 1 else True):
-                if not (tolerance.allow_negative_inf and not bool(want.isnan().any() | (want == float("inf")).any())):
+            if want.is_floating_point() and not bool(
+                want.to(got.dtype).isfinite().all() if want.element_size() > 1 else True
+            ):
+                if not (
+                    tolerance.allow_negative_inf
+                    and not bool(want.isnan().any() | (want == float("inf")).any())
+                ):
                     if base:
-                        raise InvalidReference(f"the reference gives NaN or infinity in {slot['name']}")
+                        raise InvalidReference(
+                            f"the reference gives NaN or infinity in {slot['name']}"
+                        )
                     return {"skipped": f"the reference is not finite in {slot['name']}"}
             found = compare(got, want, tolerance, scale)
             findings.append({"output": slot["name"], **found.__dict__})
@@ -174,7 +192,9 @@ class Referee:
         rows = []
         for factor in message["factors"]:
             wants = self.outputs({"key": message["key"], "factor": factor})
-            rows.append([(tensors.sketch(want, vector), sketch_bound(want, tolerance)) for want in wants])
+            rows.append(
+                [(tensors.sketch(want, vector), sketch_bound(want, tolerance)) for want in wants]
+            )
         return {"sketches": rows}
 
     def forget(self, message: Message, _: list[int]) -> Message:

@@ -1,10 +1,14 @@
-"""How fast a problem could be: bytes and FLOPs of the definition over the measured ceilings of a device.
+"""How fast a problem could be: bytes and FLOPs of the definition over the measured ceilings of a
+device.
 
-    T_SOL = max(bytes / copy bandwidth, sum over types of matrix FLOPs / matrix rate, time of an empty call)
+    T_SOL = max(bytes / copy bandwidth, matrix FLOPs / matrix rate by type, time of an empty call)
 
-Bytes are those that must move: every input read once, every output written once. Matrix FLOPs are counted by
-running the reference under a dispatch mode. Other operations are counted and shown, but do not enter the
-bound: leaving them out only makes it harder to reach. Where a reference does more than it must (masked halves,
+Bytes are those that must move: every input read once, every output written once. Matrix FLOPs
+are counted by
+running the reference under a dispatch mode. Other operations are counted and shown, but do not
+enter the
+bound: leaving them out only makes it harder to reach. Where a reference does more than it must
+(masked halves,
 rows that nobody looks up), the problem's `roofline.json` says so with its reason.
 """
 
@@ -22,7 +26,9 @@ from novum.benchmarks.kernels.problem import Problem
 from novum.benchmarks.kernels.workload import Workload
 
 FLOOR_SHARE = 0.9
-"""A time under this share of T_SOL is physically suspect: measured ceilings are within 10 % of the true ones."""
+"""A time under this share of T_SOL is physically suspect: measured ceilings are within 10 % of the
+true ones.
+"""
 
 
 @dataclass
@@ -53,7 +59,9 @@ class Ceilings(BaseModel, frozen=True, use_attribute_docstrings=True):
     details: dict[str, Any] = {}
 
     def matmul_rate(self, dtype: str) -> float:
-        """FLOP/s for a type; an unmeasured one counts as the fastest, so that the bound stays a bound."""
+        """FLOP/s for a type; an unmeasured one counts as the fastest, so that the bound stays a
+        bound.
+        """
         return self.matmul_flops_per_s.get(dtype) or max(self.matmul_flops_per_s.values())
 
 
@@ -82,8 +90,10 @@ def count_operations(run: Callable[..., Any], inputs: list[Any]) -> Operations:
 
     counts = Operations()
 
-    class Counter(TorchDispatchMode):
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
             out = func(*args, **(kwargs or {}))
             packet = func._overloadpacket
             if packet in flop_registry:
@@ -96,12 +106,15 @@ def count_operations(run: Callable[..., Any], inputs: list[Any]) -> Operations:
                 counts.vector_flops += sum(o.numel() for o in outs if isinstance(o, torch.Tensor))
             return out
 
-    with Counter(), torch.no_grad():
+    counter: Any = Counter
+    with counter(), torch.no_grad():
         run(*[v.clone() if isinstance(v, torch.Tensor) else v for v in inputs])
     return counts
 
 
-def bound_of(problem: Problem, workload: Workload, counted: Operations, ceilings: Ceilings) -> Bound:
+def bound_of(
+    problem: Problem, workload: Workload, counted: Operations, ceilings: Ceilings
+) -> Bound:
     """The limit of a workload on a device.
 
     A `sol_latency_ms` in the workload's line stands for T_SOL where a file brings one.
@@ -123,9 +136,11 @@ def bound_of(problem: Problem, workload: Workload, counted: Operations, ceilings
         "compute": compute,
         "call": ceilings.empty_call_s,
     }
-    by: Literal["memory", "compute", "call", "file"] = max(limits, key=lambda name: limits[name])
-    t_sol = limits[by]
-    # Outputs may stay in the cache and reads can be quicker than copies, so the floor counts less than T_SOL does.
+    limit = max(limits, key=lambda name: limits[name])
+    by: Literal["memory", "compute", "call", "file"] = limit
+    t_sol = limits[limit]
+    # Outputs may stay in the cache and reads can be quicker than copies, so the floor counts less
+    # than T_SOL does.
     outside = max(0.0, moved - ceilings.cache_bytes)
     floor = FLOOR_SHARE * max(outside / ceilings.read_bytes_per_s, compute)
     given = (workload.model_extra or {}).get("sol_latency_ms")

@@ -87,7 +87,9 @@ class BuildSpec(Document):
             raise ValueError(f"Python and C++ languages cannot be mixed: {list(self.languages)}")
         suffix = PurePosixPath(self.entry_file).suffix
         if suffix not in (CPP_SUFFIXES if self.is_cpp else (".py",)):
-            raise ValueError(f"the entry file {self.entry_file!r} does not suit {list(self.languages)}")
+            raise ValueError(
+                f"the entry file {self.entry_file!r} does not suit {list(self.languages)}"
+            )
         return self
 
     @property
@@ -141,7 +143,13 @@ class Solution(Document):
 
 
 def python_solution(
-    name: str, definition: str, files: dict[str, bytes], entry: str, *, returns: bool, language: Language = "pytorch"
+    name: str,
+    definition: str,
+    files: dict[str, bytes],
+    entry: str,
+    *,
+    returns: bool,
+    language: Language = "pytorch",
 ) -> Solution:
     """A solution made of Python files; `returns` says that `entry` returns its outputs."""
     spec = BuildSpec(
@@ -150,5 +158,7 @@ def python_solution(
         entry_point=entry,
         destination_passing_style=not returns,
     )
-    sources = tuple(SourceFile(path=k, content=v.decode()) for k, v in sorted(files.items()) if v.strip())
+    sources = tuple(
+        SourceFile(path=k, content=v.decode()) for k, v in sorted(files.items()) if v.strip()
+    )
     return Solution(name=name, definition=definition, author="novum", spec=spec, sources=sources)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 ALIGN = 256
 POISON = 0xFF
-"""Every byte of an output before the call: NaN as a float, -1 as an integer, never a right answer by chance."""
+"""Every byte of an output before the call: NaN as a float, -1 as an integer, never a right answer
+by chance.
+"""
 SKETCH = 65521
 """Length of the random vector of a sketch; a prime, so that rows of common sizes do not line up."""
 
@@ -29,7 +31,9 @@ def layout(specs: Sequence[tuple[str, str, tuple[int, ...], int]]) -> tuple[list
     offset = 0
     for name, dtype, shape, item in specs:
         nbytes = item * math.prod(shape)
-        slots.append({"name": name, "dtype": dtype, "shape": list(shape), "offset": offset, "nbytes": nbytes})
+        slots.append(
+            {"name": name, "dtype": dtype, "shape": list(shape), "offset": offset, "nbytes": nbytes}
+        )
         offset += -(-nbytes // ALIGN) * ALIGN
     return slots, max(offset, ALIGN)
 
@@ -56,7 +60,7 @@ def poisoned(slot: Slot, device: str) -> torch.Tensor:
 
 
 def perturbed(tensor: torch.Tensor, factor: float) -> torch.Tensor:
-    """A copy at a fresh address; floats wider than a byte are scaled, so that every value is new."""
+    """A copy at a fresh address; floats wider than a byte are scaled, so every value is new."""
     if tensor.is_floating_point() and tensor.element_size() > 1:
         return tensor * factor
     return tensor.clone()

@@ -31,7 +31,7 @@ class Status(StrEnum):
 
 
 def finite_or_zero(value: float) -> float:
-    """The format has no NaN: an error that cannot be measured is 0 beside `has_nan` or `has_inf`."""
+    """The format has no NaN: an error without a value is 0 beside `has_nan` or `has_inf`."""
     return value if math.isfinite(value) else 0.0
 
 
@@ -79,7 +79,9 @@ class Evaluation(Document):
         if (self.correctness is not None) != needs:
             raise ValueError(f"{self.status} {'needs' if needs else 'has no'} correctness")
         if (self.performance is not None) != (self.status is Status.PASSED):
-            raise ValueError(f"performance belongs to PASSED, and only there; this is {self.status}")
+            raise ValueError(
+                f"performance belongs to PASSED, and only there; this is {self.status}"
+            )
         return self
 
 

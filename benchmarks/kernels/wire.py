@@ -21,14 +21,20 @@ class WireError(Exception):
     """The other side is gone, late, or speaks nonsense."""
 
 
-def send(channel: socket.socket, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
+def send(
+    channel: socket.socket, message: dict[str, Any], descriptors: tuple[int, ...] = ()
+) -> None:
     """Send one message with descriptors attached.
 
     Raises:
         WireError: the other side is gone or does not read.
     """
     body = json.dumps(message).encode()
-    packed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+    packed = (
+        [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+        if descriptors
+        else []
+    )
     try:
         channel.sendmsg([struct.pack("!I", len(body))], packed)
         channel.sendall(body)
@@ -97,7 +103,9 @@ def mapped(descriptor: int, writable: bool) -> mmap.mmap:
     size = os.fstat(descriptor).st_size
     if writable:
         return mmap.mmap(descriptor, size)
-    return mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    return mmap.mmap(
+        descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE
+    )
 
 
 def read_only(descriptor: int) -> int:

@@ -1,9 +1,12 @@
-"""Runs candidate code for the evaluator. It judges nothing, and nothing it says is believed unchecked.
+"""Runs candidate code for the evaluator. It judges nothing, and nothing it says is believed
+unchecked.
 
     python worker.py SOCKET DEVICE
 
-PyTorch is imported once; each `fork` message then gives a child with its own connection (and on a GPU its
-own context) that imports the candidate. The child answers `load`, `check`, `stage`, `time`, `sketch` and
+PyTorch is imported once; each `fork` message then gives a child with its own connection (and on
+a GPU its
+own context) that imports the candidate. The child answers `load`, `check`, `stage`, `time`,
+`sketch` and
 `collect`. Inputs and outputs travel through shared memory that the evaluator owns.
 
 Copied with `wire.py` and `tensors.py` into the sandbox: nothing of Novum is importable there.
@@ -33,7 +36,7 @@ Message = dict[str, Any]
 
 
 class Refused(Exception):
-    """The candidate's answer has the wrong form; `kind` is a status of the trace format or `HACK`."""
+    """The candidate's answer has the wrong form; `kind` is a status of the format or `HACK`."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -120,20 +123,27 @@ class Child:
         return {"notes": notes}
 
     def stage(self, message: Message, descriptors: list[int]) -> Message:
-        """Make the inputs of every timed call at addresses of their own, and run warm-ups on others."""
+        """Make the inputs of every timed call at addresses of their own, and run warm-ups on
+        others.
+        """
         import torch
 
         self.sets, self.outputs, self.prints = [], [], []
         memory = wire.mapped(descriptors[0], writable=False)
         base = self.upload(memory, message["inputs"])
         self.out_slots = message["outputs"]
-        # First warm-up before the sets exist: compilation may need memory of its own.
+        if not base:  # a release: give the memory back to the device
+            if self.device != "cpu":
+                torch.cuda.empty_cache()
+            return {}
         for _ in range(int(message["warmups"])):
             self.call([self.copy(value, 0.9) for value in base], self.out_slots)
         self.synchronize()
         for factor in message["factors"]:
             self.sets.append([self.copy(value, float(factor)) for value in base])
-            self.outputs.append([] if self.returns else [tensors.poisoned(s, self.device) for s in self.out_slots])
+            self.outputs.append(
+                [] if self.returns else [tensors.poisoned(s, self.device) for s in self.out_slots]
+            )
         self.synchronize()
         peak = torch.cuda.max_memory_allocated() if self.device != "cpu" else 0
         return {"peak_bytes": peak}
@@ -160,7 +170,8 @@ class Child:
         import torch
 
         flush = torch.empty(flush_bytes, dtype=torch.uint8, device=self.device)
-        pairs = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in self.sets]
+        event: Any = torch.cuda.Event
+        pairs = [(event(enable_timing=True), event(enable_timing=True)) for _ in self.sets]
         results: list[Any] = []
         forget_persisting_lines()
         torch.cuda.synchronize()
@@ -241,7 +252,9 @@ class Child:
         names = [slot["name"] for slot in slots]
         if isinstance(result, dict):
             if set(result) != set(names):
-                raise Refused("INCORRECT_SHAPE", f"returned {sorted(map(str, result))}, wanted {names}")
+                raise Refused(
+                    "INCORRECT_SHAPE", f"returned {sorted(map(str, result))}, wanted {names}"
+                )
             values = [result[name] for name in names]
         else:
             values = list(result) if isinstance(result, (tuple, list)) else [result]
@@ -252,9 +265,14 @@ class Child:
             if isinstance(value, (bool, int, float)) and slot["shape"] == []:
                 values[i] = value = torch.tensor(value, dtype=want, device=self.device)
             if type(value) is not torch.Tensor:
-                raise Refused("HACK", f"{slot['name']} is a {type(value).__name__}, not a plain tensor")
+                raise Refused(
+                    "HACK", f"{slot['name']} is a {type(value).__name__}, not a plain tensor"
+                )
             if list(value.shape) != slot["shape"]:
-                raise Refused("INCORRECT_SHAPE", f"{slot['name']} is {list(value.shape)}, wanted {slot['shape']}")
+                raise Refused(
+                    "INCORRECT_SHAPE",
+                    f"{slot['name']} is {list(value.shape)}, wanted {slot['shape']}",
+                )
             if value.dtype != want:
                 raise Refused("INCORRECT_DTYPE", f"{slot['name']} is {value.dtype}, wanted {want}")
         return values
@@ -304,7 +322,12 @@ def forget_persisting_lines() -> None:
 
 def kind_of(error: BaseException) -> str:
     """Which status of the trace format an exception stands for."""
-    if type(error).__name__ in ("CompilationError", "CompileTimeAssertionFailure", "SyntaxError", "PTXASError"):
+    if type(error).__name__ in (
+        "CompilationError",
+        "CompileTimeAssertionFailure",
+        "SyntaxError",
+        "PTXASError",
+    ):
         return "COMPILE_ERROR"
     return "RUNTIME_ERROR"
 

@@ -53,7 +53,9 @@ class Tolerance(Document):
     required_matched_ratio: float = Field(default=0.99, ge=0, le=1)
     """Share of the elements that must be right."""
     max_error_cap: float | None = Field(default=None, ge=0)
-    """No element may be further off than this, right or not. The evaluator sets one where the file has none."""
+    """No element may be further off than this, right or not. The evaluator sets one where the file
+    has none.
+    """
     allow_negative_inf: bool = False
     """Whether -inf in the same places counts as right."""
 
@@ -102,10 +104,16 @@ class Workload(Document):
         if missing := set(definition.inputs) - set(self.inputs):
             raise ValueError(f"workload {self.uuid} has no source for {sorted(missing)}")
         if unknown := set(self.inputs) - set(definition.inputs):
-            raise ValueError(f"workload {self.uuid} has sources for unknown inputs {sorted(unknown)}")
+            raise ValueError(
+                f"workload {self.uuid} has sources for unknown inputs {sorted(unknown)}"
+            )
         for name, source in self.inputs.items():
             is_scalar = definition.shape(definition.inputs[name], sizes) is None
             if is_scalar != (source.type == "scalar") and source.type != "custom":
-                raise ValueError(f"workload {self.uuid}: {name} is a scalar in one file and a tensor in the other")
+                raise ValueError(
+                    f"workload {self.uuid}: {name} is a scalar in one file, a tensor in the other"
+                )
             if source.type == "custom" and definition.custom_inputs_entrypoint is None:
-                raise ValueError(f"workload {self.uuid}: {name} is custom, but {definition.name} has no entry point")
+                raise ValueError(
+                    f"workload {self.uuid}: {name} is custom, and {definition.name} makes no inputs"
+                )

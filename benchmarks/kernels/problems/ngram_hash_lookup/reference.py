@@ -2,7 +2,9 @@ import torch
 
 
 def make_inputs(axes, device):
-    tokens = torch.randint(0, 50304, (axes["batch"], axes["time"]), device=device, dtype=torch.int32)
+    tokens = torch.randint(
+        0, 50304, (axes["batch"], axes["time"]), device=device, dtype=torch.int32
+    )
     table = torch.randn(axes["slots"], axes["hidden"], device=device)
     return {"tokens": tokens, "table": table.bfloat16()}
 

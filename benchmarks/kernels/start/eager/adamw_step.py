@@ -1,6 +1,3 @@
-import torch
-
-
 def run(p, g, m, v, lr, decay, step):
     m_out = 0.9 * m + 0.1 * g
     v_out = 0.95 * v + 0.05 * g * g

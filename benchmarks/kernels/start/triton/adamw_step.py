@@ -1,4 +1,6 @@
-"""One AdamW step in one pass: four streams in, three out; the bias corrections are computed once on the host."""
+"""One AdamW step in one pass: four streams in, three out; the bias corrections are computed once
+on the host.
+"""
 
 import triton
 import triton.language as tl
@@ -9,7 +11,18 @@ BLOCK = 1024
 
 @triton.jit
 def adamw_kernel(
-    p_ptr, g_ptr, m_ptr, v_ptr, p_out_ptr, m_out_ptr, v_out_ptr, keep, rate, correction, n, BLOCK: tl.constexpr
+    p_ptr,
+    g_ptr,
+    m_ptr,
+    v_ptr,
+    p_out_ptr,
+    m_out_ptr,
+    v_out_ptr,
+    keep,
+    rate,
+    correction,
+    n,
+    BLOCK: tl.constexpr,
 ):
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = at < n

@@ -1,4 +1,5 @@
-"""One query a sequence: the cache is split along time so that every multiprocessor reads, then the parts are joined.
+"""One query a sequence: the cache is split along time so that every multiprocessor reads, then the
+parts are joined.
 
 The query heads that share a key head are handled together: keys and values are read once.
 """
@@ -16,7 +17,20 @@ LOG2_E = 1.4426950408889634
 
 @triton.jit
 def parts_kernel(
-    q_ptr, k_ptr, v_ptr, part_ptr, edge_ptr, time, length, splits, scale, KV: tl.constexpr, GROUP: tl.constexpr, PADDED: tl.constexpr, DIM: tl.constexpr, BLOCK_N: tl.constexpr
+    q_ptr,
+    k_ptr,
+    v_ptr,
+    part_ptr,
+    edge_ptr,
+    time,
+    length,
+    splits,
+    scale,
+    KV: tl.constexpr,
+    GROUP: tl.constexpr,
+    PADDED: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_N: tl.constexpr,
 ):
     split = tl.program_id(0)
     batch = (tl.program_id(1) // KV).to(tl.int64)
@@ -36,13 +50,17 @@ def parts_kernel(
     for first in range(split * length, high, BLOCK_N):
         columns = first + tl.arange(0, BLOCK_N)
         inside = columns < high
-        k = tl.load(k_ptr + columns[None, :] * step + dims[:, None], mask=inside[None, :], other=0.0)
+        k = tl.load(
+            k_ptr + columns[None, :] * step + dims[:, None], mask=inside[None, :], other=0.0
+        )
         scores = tl.where(inside[None, :], tl.dot(q, k) * scale, -1e30)
         higher = tl.maximum(top, tl.max(scores, axis=1))
         weights = tl.math.exp2(scores - higher[:, None])
         shrink = tl.math.exp2(top - higher)
         norm = norm * shrink + tl.sum(weights, axis=1)
-        v = tl.load(v_ptr + columns[:, None] * step + dims[None, :], mask=inside[:, None], other=0.0)
+        v = tl.load(
+            v_ptr + columns[:, None] * step + dims[None, :], mask=inside[:, None], other=0.0
+        )
         total = tl.dot(weights.to(tl.bfloat16), v, total * shrink[:, None])
         top = higher
     at = head * splits + split
@@ -76,6 +94,23 @@ def run(q, k, v, out):
     edge = torch.empty((batch * heads, splits, 2), dtype=torch.float32, device=q.device)
     scale = dim**-0.5 * LOG2_E
     parts_kernel[(splits, batch * kv)](
-        q, k, v, part, edge, time, length, splits, scale, kv, heads // kv, 16, dim, BLOCK_N, num_warps=WARPS, num_stages=STAGES
+        q,
+        k,
+        v,
+        part,
+        edge,
+        time,
+        length,
+        splits,
+        scale,
+        kv,
+        heads // kv,
+        16,
+        dim,
+        BLOCK_N,
+        num_warps=WARPS,
+        num_stages=STAGES,
     )
-    join_kernel[(batch * heads,)](part, edge, out, splits, triton.next_power_of_2(splits), dim, num_warps=4)
+    join_kernel[(batch * heads,)](
+        part, edge, out, splits, triton.next_power_of_2(splits), dim, num_warps=4
+    )

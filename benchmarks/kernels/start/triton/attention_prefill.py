@@ -1,4 +1,6 @@
-"""Causal attention with an online softmax: blocks before the diagonal need no mask, the last ones do."""
+"""Causal attention with an online softmax: blocks before the diagonal need no mask, the last ones
+do.
+"""
 
 import triton
 import triton.language as tl
@@ -12,14 +14,30 @@ LOG2_E = 1.4426950408889634
 
 @triton.jit
 def attend(
-    q, k_ptr, v_ptr, total, top, norm, rows, low, high, time, step, scale, MASKED: tl.constexpr, BLOCK_N: tl.constexpr, DIM: tl.constexpr
+    q,
+    k_ptr,
+    v_ptr,
+    total,
+    top,
+    norm,
+    rows,
+    low,
+    high,
+    time,
+    step,
+    scale,
+    MASKED: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    DIM: tl.constexpr,
 ):
     """Keys from `low` to `high` folded into the running maximum, norm and weighted sum."""
     dims = tl.arange(0, DIM)
     for first in range(low, high, BLOCK_N):
         columns = first + tl.arange(0, BLOCK_N)
         inside = columns < time
-        k = tl.load(k_ptr + columns[None, :] * step + dims[:, None], mask=inside[None, :], other=0.0)
+        k = tl.load(
+            k_ptr + columns[None, :] * step + dims[:, None], mask=inside[None, :], other=0.0
+        )
         scores = tl.dot(q, k) * scale
         if MASKED:
             allowed = columns[None, :] <= rows[:, None]
@@ -29,7 +47,9 @@ def attend(
         shrink = tl.math.exp2(top - higher)
         norm = norm * shrink + tl.sum(weights, axis=1)
         total = total * shrink[:, None]
-        v = tl.load(v_ptr + columns[:, None] * step + dims[None, :], mask=inside[:, None], other=0.0)
+        v = tl.load(
+            v_ptr + columns[:, None] * step + dims[None, :], mask=inside[:, None], other=0.0
+        )
         total = tl.dot(weights.to(tl.bfloat16), v, total)
         top = higher
     return total, top, norm
@@ -37,7 +57,17 @@ def attend(
 
 @triton.jit
 def attention_kernel(
-    q_ptr, k_ptr, v_ptr, out_ptr, time, scale, HEADS: tl.constexpr, KV: tl.constexpr, DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
+    q_ptr,
+    k_ptr,
+    v_ptr,
+    out_ptr,
+    time,
+    scale,
+    HEADS: tl.constexpr,
+    KV: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
 ):
     # The longest rows first: short ones fill the gaps at the end.
     tile = tl.num_programs(0) - 1 - tl.program_id(0)
@@ -60,7 +90,21 @@ def attention_kernel(
     )
     high = tl.minimum(diagonal + BLOCK_M, time)
     total, top, norm = attend(
-        q, k_ptr, v_ptr, total, top, norm, rows, diagonal, high, time, step, scale, True, BLOCK_N, DIM
+        q,
+        k_ptr,
+        v_ptr,
+        total,
+        top,
+        norm,
+        rows,
+        diagonal,
+        high,
+        time,
+        step,
+        scale,
+        True,
+        BLOCK_N,
+        DIM,
     )
     tl.store(out_ptr + at, (total / norm[:, None]).to(tl.bfloat16), mask=rows[:, None] < time)
 
@@ -70,5 +114,17 @@ def run(q, k, v, out):
     scale = dim**-0.5 * LOG2_E
     grid = (triton.cdiv(time, BLOCK_M), batch * heads)
     attention_kernel[grid](
-        q, k, v, out, time, scale, heads, k.shape[2], dim, BLOCK_M, BLOCK_N, num_warps=WARPS, num_stages=STAGES
+        q,
+        k,
+        v,
+        out,
+        time,
+        scale,
+        heads,
+        k.shape[2],
+        dim,
+        BLOCK_M,
+        BLOCK_N,
+        num_warps=WARPS,
+        num_stages=STAGES,
     )

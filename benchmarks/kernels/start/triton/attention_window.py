@@ -1,4 +1,6 @@
-"""Causal attention over a sliding window: only blocks that the window touches, masks only at its two edges."""
+"""Causal attention over a sliding window: only blocks that the window touches, masks only at its
+two edges.
+"""
 
 import triton
 import triton.language as tl
@@ -13,24 +15,45 @@ LOG2_E = 1.4426950408889634
 
 @triton.jit
 def attend(
-    q, k_ptr, v_ptr, total, top, norm, rows, low, high, time, step, scale, WINDOW: tl.constexpr, MASKED: tl.constexpr, BLOCK_N: tl.constexpr, DIM: tl.constexpr
+    q,
+    k_ptr,
+    v_ptr,
+    total,
+    top,
+    norm,
+    rows,
+    low,
+    high,
+    time,
+    step,
+    scale,
+    WINDOW: tl.constexpr,
+    MASKED: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    DIM: tl.constexpr,
 ):
     """Keys from `low` to `high` folded into the running maximum, norm and weighted sum."""
     dims = tl.arange(0, DIM)
     for first in range(low, high, BLOCK_N):
         columns = first + tl.arange(0, BLOCK_N)
         inside = columns < time
-        k = tl.load(k_ptr + columns[None, :] * step + dims[:, None], mask=inside[None, :], other=0.0)
+        k = tl.load(
+            k_ptr + columns[None, :] * step + dims[:, None], mask=inside[None, :], other=0.0
+        )
         scores = tl.dot(q, k) * scale
         if MASKED:
-            allowed = (columns[None, :] <= rows[:, None]) & (rows[:, None] - columns[None, :] < WINDOW)
+            allowed = (columns[None, :] <= rows[:, None]) & (
+                rows[:, None] - columns[None, :] < WINDOW
+            )
             scores = tl.where(allowed, scores, -1e30)
         higher = tl.maximum(top, tl.max(scores, axis=1))
         weights = tl.math.exp2(scores - higher[:, None])
         shrink = tl.math.exp2(top - higher)
         norm = norm * shrink + tl.sum(weights, axis=1)
         total = total * shrink[:, None]
-        v = tl.load(v_ptr + columns[:, None] * step + dims[None, :], mask=inside[:, None], other=0.0)
+        v = tl.load(
+            v_ptr + columns[:, None] * step + dims[None, :], mask=inside[:, None], other=0.0
+        )
         total = tl.dot(weights.to(tl.bfloat16), v, total)
         top = higher
     return total, top, norm
@@ -38,7 +61,18 @@ def attend(
 
 @triton.jit
 def attention_kernel(
-    q_ptr, k_ptr, v_ptr, out_ptr, time, scale, WINDOW: tl.constexpr, HEADS: tl.constexpr, KV: tl.constexpr, DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
+    q_ptr,
+    k_ptr,
+    v_ptr,
+    out_ptr,
+    time,
+    scale,
+    WINDOW: tl.constexpr,
+    HEADS: tl.constexpr,
+    KV: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
 ):
     # The longest rows first: short ones fill the gaps at the end.
     tile = tl.num_programs(0) - 1 - tl.program_id(0)
@@ -62,13 +96,58 @@ def attention_kernel(
     full = (full + BLOCK_N - 1) // BLOCK_N * BLOCK_N
     high = tl.minimum(diagonal + BLOCK_M, time)
     total, top, norm = attend(
-        q, k_ptr, v_ptr, total, top, norm, rows, low, full, time, step, scale, WINDOW, True, BLOCK_N, DIM
+        q,
+        k_ptr,
+        v_ptr,
+        total,
+        top,
+        norm,
+        rows,
+        low,
+        full,
+        time,
+        step,
+        scale,
+        WINDOW,
+        True,
+        BLOCK_N,
+        DIM,
     )
     total, top, norm = attend(
-        q, k_ptr, v_ptr, total, top, norm, rows, full, diagonal, time, step, scale, WINDOW, False, BLOCK_N, DIM
+        q,
+        k_ptr,
+        v_ptr,
+        total,
+        top,
+        norm,
+        rows,
+        full,
+        diagonal,
+        time,
+        step,
+        scale,
+        WINDOW,
+        False,
+        BLOCK_N,
+        DIM,
     )
     total, top, norm = attend(
-        q, k_ptr, v_ptr, total, top, norm, rows, diagonal, high, time, step, scale, WINDOW, True, BLOCK_N, DIM
+        q,
+        k_ptr,
+        v_ptr,
+        total,
+        top,
+        norm,
+        rows,
+        diagonal,
+        high,
+        time,
+        step,
+        scale,
+        WINDOW,
+        True,
+        BLOCK_N,
+        DIM,
     )
     tl.store(out_ptr + at, (total / norm[:, None]).to(tl.bfloat16), mask=rows[:, None] < time)
 
@@ -78,5 +157,18 @@ def run(q, k, v, out):
     scale = dim**-0.5 * LOG2_E
     grid = (triton.cdiv(time, BLOCK_M), batch * heads)
     attention_kernel[grid](
-        q, k, v, out, time, scale, WINDOW, heads, k.shape[2], dim, BLOCK_M, BLOCK_N, num_warps=WARPS, num_stages=STAGES
+        q,
+        k,
+        v,
+        out,
+        time,
+        scale,
+        WINDOW,
+        heads,
+        k.shape[2],
+        dim,
+        BLOCK_M,
+        BLOCK_N,
+        num_warps=WARPS,
+        num_stages=STAGES,
     )

@@ -15,7 +15,9 @@ def gelu_kernel(x_ptr, bias_ptr, y_ptr, inner, BLOCK: tl.constexpr):
     z = tl.load(x_ptr + token * inner + columns, mask=mask, other=0.0).to(tl.float32)
     z += tl.load(bias_ptr + columns, mask=mask, other=0.0).to(tl.float32)
     twice = 1.5957691216057308 * (z + 0.044715 * z * z * z)
-    tl.store(y_ptr + token * inner + columns, (z / (1.0 + tl.exp(-twice))).to(tl.bfloat16), mask=mask)
+    tl.store(
+        y_ptr + token * inner + columns, (z / (1.0 + tl.exp(-twice))).to(tl.bfloat16), mask=mask
+    )
 
 
 def run(x, bias, y):

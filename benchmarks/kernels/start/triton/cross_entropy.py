@@ -1,4 +1,5 @@
-"""Cross entropy and its gradient: an online softmax with one running maximum for each lane, then one more pass.
+"""Cross entropy and its gradient: an online softmax with one running maximum for each lane, then
+one more pass.
 
 The second read of a row is served by the second-level cache: the first pass asks to keep it there.
 """
@@ -20,7 +21,9 @@ def cross_entropy_kernel(x_ptr, target_ptr, loss_ptr, dx_ptr, vocab, BLOCK: tl.c
     total = tl.zeros((BLOCK,), dtype=tl.float32)
     for first in range(0, vocab, BLOCK):
         columns = first + lanes
-        x = tl.load(x_ptr + columns, mask=columns < vocab, other=-1e30, eviction_policy="evict_last").to(tl.float32)
+        x = tl.load(
+            x_ptr + columns, mask=columns < vocab, other=-1e30, eviction_policy="evict_last"
+        ).to(tl.float32)
         higher = tl.maximum(top, x)
         total = total * tl.exp(top - higher) + tl.exp(x - higher)
         top = higher
@@ -31,7 +34,9 @@ def cross_entropy_kernel(x_ptr, target_ptr, loss_ptr, dx_ptr, vocab, BLOCK: tl.c
     for first in range(0, vocab, BLOCK):
         columns = first + lanes
         mask = columns < vocab
-        x = tl.load(x_ptr + columns, mask=mask, other=0.0, eviction_policy="evict_first").to(tl.float32)
+        x = tl.load(x_ptr + columns, mask=mask, other=0.0, eviction_policy="evict_first").to(
+            tl.float32
+        )
         probability = tl.exp(x - lse) - tl.where(columns == target, 1.0, 0.0)
         tl.store(dx_ptr + columns, probability.to(tl.bfloat16), mask=mask, cache_modifier=".cs")
 

@@ -1,6 +1,7 @@
 """Gradient of an embedding applied to its table without a gradient of the table's size.
 
-Tokens are counted and bucketed by id; then one program for each piece of a row sums its tokens' gradients and
+Tokens are counted and bucketed by id; then one program for each piece of a row sums its tokens'
+gradients and
 writes the new row. The table is read and written once, and no float is added atomically.
 """
 
@@ -32,7 +33,16 @@ def bucket_kernel(ids_ptr, end_ptr, order_ptr, tokens, BLOCK: tl.constexpr):
 
 @triton.jit
 def update_kernel(
-    order_ptr, start_ptr, count_ptr, dy_ptr, table_ptr, out_ptr, rate, N: tl.constexpr, TOKENS: tl.constexpr, COLUMNS: tl.constexpr
+    order_ptr,
+    start_ptr,
+    count_ptr,
+    dy_ptr,
+    table_ptr,
+    out_ptr,
+    rate,
+    N: tl.constexpr,
+    TOKENS: tl.constexpr,
+    COLUMNS: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
@@ -48,7 +58,9 @@ def update_kernel(
             places = first + tl.arange(0, TOKENS)
             tokens = tl.load(order_ptr + start + places, mask=places < count, other=0).to(tl.int64)
             at = dy_ptr + tokens[:, None] * N + columns[None, :]
-            total += tl.sum(tl.load(at, mask=places[:, None] < count, other=0.0).to(tl.float32), axis=0)
+            total += tl.sum(
+                tl.load(at, mask=places[:, None] < count, other=0.0).to(tl.float32), axis=0
+            )
     tl.store(out_ptr + row * N + columns, (old - rate * total).to(tl.bfloat16))
 
 
@@ -62,4 +74,6 @@ def run(ids, dy, table, new_table):
     order = torch.empty(tokens, dtype=torch.int32, device=ids.device)
     bucket_kernel[grid](ids, end, order, tokens, 512)  # leaves in `end` where each bucket starts
     grid = (vocab, triton.cdiv(hidden, COLUMNS))
-    update_kernel[grid](order, end, count, dy, table, new_table, RATE, hidden, TOKENS, COLUMNS, num_warps=WARPS)
+    update_kernel[grid](
+        order, end, count, dy, table, new_table, RATE, hidden, TOKENS, COLUMNS, num_warps=WARPS
+    )

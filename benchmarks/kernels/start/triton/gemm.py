@@ -1,6 +1,8 @@
-"""C = A B^T. A few rows are bound by reading B: one narrow strip of B for each program, deep pipeline.
+"""C = A B^T. A few rows are bound by reading B: one narrow strip of B for each program, deep
+pipeline.
 
-Many rows are bound by the tensor cores, where the vendor's library is the one to beat; it writes into `c` directly.
+Many rows are bound by the tensor cores, where the vendor's library is the one to beat; it writes
+into `c` directly.
 """
 
 import torch
@@ -15,7 +17,17 @@ STAGES = 4
 
 
 @triton.jit
-def few_rows_kernel(a_ptr, b_ptr, c_ptr, m, n, K: tl.constexpr, M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr):
+def few_rows_kernel(
+    a_ptr,
+    b_ptr,
+    c_ptr,
+    m,
+    n,
+    K: tl.constexpr,
+    M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
     rows = tl.arange(0, M)
     columns = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     inner = tl.arange(0, BLOCK_K)
@@ -38,4 +50,6 @@ def run(a, b, c):
         return
     rows = max(16, triton.next_power_of_2(m))
     grid = (triton.cdiv(n, BLOCK_N),)
-    few_rows_kernel[grid](a, b, c, m, n, k, rows, BLOCK_N, BLOCK_K, num_warps=WARPS, num_stages=STAGES)
+    few_rows_kernel[grid](
+        a, b, c, m, n, k, rows, BLOCK_N, BLOCK_K, num_warps=WARPS, num_stages=STAGES
+    )

@@ -1,4 +1,6 @@
-"""Linear layer with bias and GELU in the epilogue of the vendor's matrix product: no second pass over the output."""
+"""Linear layer with bias and GELU in the epilogue of the vendor's matrix product: no second pass
+over the output.
+"""
 
 import torch
 

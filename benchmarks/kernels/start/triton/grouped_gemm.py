@@ -1,6 +1,7 @@
 """Products of sorted tokens with their experts' weights in one launch.
 
-A program finds its expert from the offsets on the device: no size travels to the host. Programs that share
+A program finds its expert from the offsets on the device: no size travels to the host. Programs
+that share
 a strip of weights run side by side, so that the weights come from memory once.
 """
 
@@ -16,7 +17,17 @@ STAGES = 4
 
 @triton.jit
 def grouped_kernel(
-    x_ptr, w_ptr, offsets_ptr, y_ptr, experts, n, K: tl.constexpr, EXPERTS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr
+    x_ptr,
+    w_ptr,
+    offsets_ptr,
+    y_ptr,
+    experts,
+    n,
+    K: tl.constexpr,
+    EXPERTS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
 ):
     strips = tl.cdiv(n, BLOCK_N)
     tile = tl.program_id(0) // strips
@@ -55,5 +66,17 @@ def run(x, weight, offsets, y):
     grid = ((triton.cdiv(tokens, BLOCK_M) + experts) * triton.cdiv(n, BLOCK_N),)
     groups = triton.next_power_of_2(experts)
     grouped_kernel[grid](
-        x, weight, offsets, y, experts, n, k, groups, BLOCK_M, BLOCK_N, BLOCK_K, num_warps=WARPS, num_stages=STAGES
+        x,
+        weight,
+        offsets,
+        y,
+        experts,
+        n,
+        k,
+        groups,
+        BLOCK_M,
+        BLOCK_N,
+        BLOCK_K,
+        num_warps=WARPS,
+        num_stages=STAGES,
     )

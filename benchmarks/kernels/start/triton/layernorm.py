@@ -1,4 +1,4 @@
-"""LayerNorm, one pass over a row that stays in registers; mean and variance from the same values."""
+"""LayerNorm, one pass: the row stays in registers for its mean, its variance and its output."""
 
 import triton
 import triton.language as tl

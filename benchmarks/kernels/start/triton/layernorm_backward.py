@@ -1,4 +1,6 @@
-"""Backward of LayerNorm: resident programs walk over rows and keep their shares of dweight and dbias."""
+"""Backward of LayerNorm: resident programs walk over rows and keep their shares of dweight and
+dbias.
+"""
 
 import torch
 import triton
@@ -10,14 +12,16 @@ COLUMNS = 32
 
 
 @triton.jit
-def rows_kernel(dy_ptr, x_ptr, weight_ptr, dx_ptr, share_ptr, eps, rows, N: tl.constexpr, BLOCK: tl.constexpr):
+def rows_kernel(
+    dy_ptr, x_ptr, weight_ptr, dx_ptr, share_ptr, eps, rows, N: tl.constexpr, BLOCK: tl.constexpr
+):
     columns = tl.arange(0, BLOCK)
     mask = columns < N
     weight = tl.load(weight_ptr + columns, mask=mask, other=0.0).to(tl.float32)
     dweight = tl.zeros((BLOCK,), dtype=tl.float32)
     dbias = tl.zeros((BLOCK,), dtype=tl.float32)
     for row in range(tl.program_id(0), rows, tl.num_programs(0)):
-        at = row.to(tl.int64) * N + columns
+        at = row * N + columns
         x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
         dy = tl.load(dy_ptr + at, mask=mask, other=0.0).to(tl.float32)
         centred = tl.where(mask, x - tl.sum(x) / N, 0.0)
@@ -36,7 +40,13 @@ def rows_kernel(dy_ptr, x_ptr, weight_ptr, dx_ptr, share_ptr, eps, rows, N: tl.c
 
 @triton.jit
 def shares_kernel(
-    share_ptr, dweight_ptr, dbias_ptr, programs, N: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+    share_ptr,
+    dweight_ptr,
+    dbias_ptr,
+    programs,
+    N: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
 ):
     columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     which = tl.program_id(1)

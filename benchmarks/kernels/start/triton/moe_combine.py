@@ -8,7 +8,9 @@ BLOCK = 2048
 
 
 @triton.jit
-def combine_kernel(x_ptr, position_ptr, weight_ptr, y_ptr, N: tl.constexpr, TOP: tl.constexpr, BLOCK: tl.constexpr):
+def combine_kernel(
+    x_ptr, position_ptr, weight_ptr, y_ptr, N: tl.constexpr, TOP: tl.constexpr, BLOCK: tl.constexpr
+):
     token = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     mask = columns < N
@@ -23,4 +25,6 @@ def combine_kernel(x_ptr, position_ptr, weight_ptr, y_ptr, N: tl.constexpr, TOP:
 def run(expert_out, position, weights, y):
     tokens, hidden = y.shape
     grid = (tokens, triton.cdiv(hidden, BLOCK))
-    combine_kernel[grid](expert_out, position, weights, y, hidden, position.shape[1], BLOCK, num_warps=WARPS)
+    combine_kernel[grid](
+        expert_out, position, weights, y, hidden, position.shape[1], BLOCK, num_warps=WARPS
+    )

@@ -8,7 +8,9 @@ TOKENS = 4
 
 
 @triton.jit
-def lookup_kernel(tokens_ptr, table_ptr, y_ptr, time, total, slots, N: tl.constexpr, TOKENS: tl.constexpr):
+def lookup_kernel(
+    tokens_ptr, table_ptr, y_ptr, time, total, slots, N: tl.constexpr, TOKENS: tl.constexpr
+):
     place = tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS)
     mask = place < total
     now = tl.load(tokens_ptr + place, mask=mask, other=0).to(tl.int64)
@@ -26,4 +28,6 @@ def run(tokens, table, y):
     total = tokens.numel()
     slots, hidden = table.shape
     grid = (triton.cdiv(total, TOKENS),)
-    lookup_kernel[grid](tokens, table, y, tokens.shape[1], total, slots, hidden, TOKENS, num_warps=WARPS)
+    lookup_kernel[grid](
+        tokens, table, y, tokens.shape[1], total, slots, hidden, TOKENS, num_warps=WARPS
+    )

@@ -1,4 +1,6 @@
-"""Quantisation to float8 in blocks of 128: the blocks of all rows are one long list, many to a program."""
+"""Quantisation to float8 in blocks of 128: the blocks of all rows are one long list, many to a
+program.
+"""
 
 import triton
 import triton.language as tl
@@ -21,4 +23,6 @@ def fp8_kernel(x_ptr, q_ptr, scale_ptr, blocks, SIZE: tl.constexpr, BLOCKS: tl.c
 
 def run(x, q, scale):
     blocks = scale.numel()
-    fp8_kernel[(triton.cdiv(blocks, BLOCKS),)](x, q, scale, blocks, x.numel() // blocks, BLOCKS, num_warps=WARPS)
+    fp8_kernel[(triton.cdiv(blocks, BLOCKS),)](
+        x, q, scale, blocks, x.numel() // blocks, BLOCKS, num_warps=WARPS
+    )

@@ -21,4 +21,6 @@ def int8_kernel(x_ptr, q_ptr, scale_ptr, rounder, N: tl.constexpr, BLOCK: tl.con
 
 def run(x, q, scale):
     rows, hidden = x.shape
-    int8_kernel[(rows,)](x, q, scale, ROUNDER, hidden, triton.next_power_of_2(hidden), num_warps=WARPS)
+    int8_kernel[(rows,)](
+        x, q, scale, ROUNDER, hidden, triton.next_power_of_2(hidden), num_warps=WARPS
+    )

@@ -7,7 +7,9 @@ WARPS = 8
 
 
 @triton.jit
-def residual_kernel(x_ptr, residual_ptr, weight_ptr, y_ptr, total_ptr, eps, N: tl.constexpr, BLOCK: tl.constexpr):
+def residual_kernel(
+    x_ptr, residual_ptr, weight_ptr, y_ptr, total_ptr, eps, N: tl.constexpr, BLOCK: tl.constexpr
+):
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
     mask = columns < N

@@ -1,4 +1,5 @@
-"""Backward of RMSNorm: resident programs walk over rows, keep their share of dweight, and write it once.
+"""Backward of RMSNorm: resident programs walk over rows, keep their share of dweight, and write it
+once.
 
 The shares are summed by a second small kernel: no atomics, so the result is the same every time.
 """
@@ -13,13 +14,15 @@ COLUMNS = 32
 
 
 @triton.jit
-def rows_kernel(dy_ptr, x_ptr, weight_ptr, dx_ptr, share_ptr, eps, rows, N: tl.constexpr, BLOCK: tl.constexpr):
+def rows_kernel(
+    dy_ptr, x_ptr, weight_ptr, dx_ptr, share_ptr, eps, rows, N: tl.constexpr, BLOCK: tl.constexpr
+):
     columns = tl.arange(0, BLOCK)
     mask = columns < N
     weight = tl.load(weight_ptr + columns, mask=mask, other=0.0).to(tl.float32)
     total = tl.zeros((BLOCK,), dtype=tl.float32)
     for row in range(tl.program_id(0), rows, tl.num_programs(0)):
-        at = row.to(tl.int64) * N + columns
+        at = row * N + columns
         x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
         dy = tl.load(dy_ptr + at, mask=mask, other=0.0).to(tl.float32)
         rstd = 1.0 / tl.sqrt(tl.sum(x * x) / N + eps)
@@ -32,13 +35,17 @@ def rows_kernel(dy_ptr, x_ptr, weight_ptr, dx_ptr, share_ptr, eps, rows, N: tl.c
 
 
 @triton.jit
-def shares_kernel(share_ptr, out_ptr, programs, N: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def shares_kernel(
+    share_ptr, out_ptr, programs, N: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):
     columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     total = tl.zeros((COLUMNS,), dtype=tl.float32)
     for first in range(0, programs, ROWS):
         rows = first + tl.arange(0, ROWS)
         mask = (rows[:, None] < programs) & (columns[None, :] < N)
-        total += tl.sum(tl.load(share_ptr + rows[:, None] * N + columns[None, :], mask=mask, other=0.0), axis=0)
+        total += tl.sum(
+            tl.load(share_ptr + rows[:, None] * N + columns[None, :], mask=mask, other=0.0), axis=0
+        )
     tl.store(out_ptr + columns, total, mask=columns < N)
 
 
@@ -48,4 +55,6 @@ def run(dy, x, weight, eps, dx, dweight):
     share = torch.empty((programs, hidden), dtype=torch.float32, device=x.device)
     block = triton.next_power_of_2(hidden)
     rows_kernel[(programs,)](dy, x, weight, dx, share, eps, rows, hidden, block, num_warps=WARPS)
-    shares_kernel[(triton.cdiv(hidden, COLUMNS),)](share, dweight, programs, hidden, 128, COLUMNS, num_warps=8)
+    shares_kernel[(triton.cdiv(hidden, COLUMNS),)](
+        share, dweight, programs, hidden, 128, COLUMNS, num_warps=8
+    )

@@ -18,7 +18,16 @@ def rotate_heads(x_ptr, y_ptr, first, cos, sin, HEADS: tl.constexpr, HALF: tl.co
 
 @triton.jit
 def rope_kernel(
-    q_ptr, k_ptr, cos_ptr, sin_ptr, q_out_ptr, k_out_ptr, time, HEADS: tl.constexpr, KV: tl.constexpr, HALF: tl.constexpr
+    q_ptr,
+    k_ptr,
+    cos_ptr,
+    sin_ptr,
+    q_out_ptr,
+    k_out_ptr,
+    time,
+    HEADS: tl.constexpr,
+    KV: tl.constexpr,
+    HALF: tl.constexpr,
 ):
     token = tl.program_id(0).to(tl.int64)
     angle = (token % time) * HALF + tl.arange(0, HALF)
@@ -31,4 +40,6 @@ def rope_kernel(
 def run(q, k, cos, sin, q_out, k_out):
     batch, time, heads, dim = q.shape
     grid = (batch * time,)
-    rope_kernel[grid](q, k, cos, sin, q_out, k_out, time, heads, k.shape[2], dim // 2, num_warps=WARPS)
+    rope_kernel[grid](
+        q, k, cos, sin, q_out, k_out, time, heads, k.shape[2], dim // 2, num_warps=WARPS
+    )

@@ -1,4 +1,6 @@
-"""Linear recurrence along time: a program walks over time in tiles, scans each in parallel and carries the last state."""
+"""Linear recurrence along time: a program walks over time in tiles, scans each in parallel and
+carries the last state.
+"""
 
 import triton
 import triton.language as tl

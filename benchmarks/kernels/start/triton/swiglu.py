@@ -15,7 +15,11 @@ def swiglu_kernel(x_ptr, y_ptr, inner, BLOCK: tl.constexpr):
     at = x_ptr + token * 2 * inner + columns
     gate = tl.load(at, mask=mask, other=0.0).to(tl.float32)
     up = tl.load(at + inner, mask=mask, other=0.0).to(tl.float32)
-    tl.store(y_ptr + token * inner + columns, (gate / (1.0 + tl.exp(-gate)) * up).to(tl.bfloat16), mask=mask)
+    tl.store(
+        y_ptr + token * inner + columns,
+        (gate / (1.0 + tl.exp(-gate)) * up).to(tl.bfloat16),
+        mask=mask,
+    )
 
 
 def run(gate_up, y):

@@ -1,6 +1,7 @@
 """Routing: the best eight of 128 by repeated maximum within a warp, softmax only over the winners.
 
-Normalising over the winners makes the sum over all experts drop out, so only eight exponentials are needed.
+Normalising over the winners makes the sum over all experts drop out, so only eight exponentials
+are needed.
 """
 
 import triton
@@ -12,7 +13,9 @@ TOP = 8
 
 
 @triton.jit
-def topk_kernel(x_ptr, weight_ptr, id_ptr, tokens, EXPERTS: tl.constexpr, ROWS: tl.constexpr, TOP: tl.constexpr):
+def topk_kernel(
+    x_ptr, weight_ptr, id_ptr, tokens, EXPERTS: tl.constexpr, ROWS: tl.constexpr, TOP: tl.constexpr
+):
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     experts = tl.arange(0, EXPERTS)
     places = tl.arange(0, TOP)
@@ -36,4 +39,6 @@ def topk_kernel(x_ptr, weight_ptr, id_ptr, tokens, EXPERTS: tl.constexpr, ROWS: 
 
 def run(logits, weights, ids):
     tokens, experts = logits.shape
-    topk_kernel[(triton.cdiv(tokens, ROWS),)](logits, weights, ids, tokens, experts, ROWS, TOP, num_warps=WARPS)
+    topk_kernel[(triton.cdiv(tokens, ROWS),)](
+        logits, weights, ids, tokens, experts, ROWS, TOP, num_warps=WARPS
+    )
