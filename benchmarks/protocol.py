@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy.typing as npt
 
 from novum.lab.records import Probe, Split, TrialStatus
-from novum.sandboxes.protocol import Exit, Limits
+from novum.sandboxes.protocol import Confinement, Exit, Limits, SandboxedProcess
 
 Array = npt.NDArray[Any]
 
@@ -149,6 +149,13 @@ class TrialContext(Protocol):
 
         Raises:
             CandidateFailed: the artifact cannot be loaded, or a process was left behind.
+        """
+
+    def launch(self, confinement: Confinement) -> SandboxedProcess:
+        """Start a process of a grader's own stage in the trial's sandbox, on the trial's slot.
+
+        Cores and devices are the slot's. The grader kills it and waits for its end; a request to
+        stop the run kills it too.
         """
 
     def phase(self, name: str, **detail: Any) -> None:

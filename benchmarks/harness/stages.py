@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,15 @@ from novum.benchmarks.protocol import (
 )
 from novum.errors import SandboxLost
 from novum.lab.records import TrialStatus
-from novum.sandboxes.protocol import Confinement, Exit, ExitCause, Limits, Mount, Sandbox
+from novum.sandboxes.protocol import (
+    Confinement,
+    Exit,
+    ExitCause,
+    Limits,
+    Mount,
+    Sandbox,
+    SandboxedProcess,
+)
 from novum.sandboxes.slots import Cancelled, Slot
 
 CANDIDATE, HARNESS, OUTPUT = Path("/trial/candidate"), Path("/trial/harness"), Path("/trial/output")
@@ -54,6 +63,7 @@ class Stages:
         self.claimed: dict[str, float] = {}
         self.artifact = ""
         self.bug: BaseException | None = None
+        self._open = contextlib.ExitStack()
         self._profile = profile
         self._sandbox = sandbox
         self._slot = slot
@@ -68,6 +78,24 @@ class Stages:
         """See `TrialContext.run_stage`."""
         with self._ours():
             return self._run_stage(plan)
+
+    def launch(self, confinement: Confinement) -> SandboxedProcess:
+        """See `TrialContext.launch`."""
+        with self._ours():
+            placed = replace(confinement, cores=self._slot.cores, gpus=self._slot.gpus)
+            process = self._sandbox.start(placed)
+            self._open.enter_context(self._slot.stop.kills(process))
+            self._open.callback(process.kill)
+            return process
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the run was told to stop: what went wrong since is nobody's fault."""
+        return self._slot.stop.is_set
+
+    def close(self) -> None:
+        """End what a grader launched and left."""
+        self._open.close()
 
     @contextlib.contextmanager
     def score_stage(

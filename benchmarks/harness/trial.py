@@ -26,6 +26,7 @@ from novum.sandboxes.protocol import Sandbox
 from novum.sandboxes.slots import Cancelled, Slot
 
 LOG_CHARS = 1 << 16
+STOPPED = "the run was told to stop"
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,12 @@ def run_trial(
     with scratch_folder(scratch) as folder:
         stages = Stages(request, profile=profile, sandbox=sandbox, slot=slot, scratch=folder)
         stages.phase("freeze", tree=request.tree, split=request.split, fidelity=request.fidelity)
-        status, graded, error = _grade(grader, stages)
+        try:
+            status, graded, error = _grade(grader, stages)
+        finally:
+            stages.close()
+        if stages.is_stopped:
+            status, graded, error = TrialStatus.KILLED, None, STOPPED
     stages.phase("result", status=str(status))
     observed = {**stages.observed, **(graded.observed if graded else {})}
     return TrialResult(
@@ -99,7 +105,7 @@ def _grade(grader: Grader, stages: Stages) -> tuple[TrialStatus, Graded | None, 
     except CandidateFailed as error:
         return error.status, None, str(error)
     except Cancelled:
-        return TrialStatus.KILLED, None, "the run was told to stop"
+        return TrialStatus.KILLED, None, STOPPED
     except NovumError:
         raise
     except OSError as error:

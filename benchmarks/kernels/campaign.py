@@ -23,6 +23,8 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from novum.benchmarks.pack import read_tree
 from novum.sandboxes.protocol import Limits
 from novum.sandboxes.registry import find_sandbox
 
+CHECK_ROUNDS = 4
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "CUDA_HOME", "CC", "CXX", "TRITON_INTERPRET")
 GPU_LIMITS = Limits(
     wall_s=3600, memory_bytes=200 << 30, pids=8192, file_bytes=64 << 30, output_bytes=1 << 20
@@ -64,8 +67,11 @@ class Campaign:
         self.launch = find_sandbox(words.sandbox).start
         self.gate = Gate()
         self.lock = threading.Lock()
+        self.own = threading.local()
+        self.stack = ExitStack()
         self.ceilings = self.measure_ceilings()
         kept = {k: os.environ[k] for k in KEPT_VARIABLES if k in os.environ}
+        kept["TORCHINDUCTOR_COMPILE_THREADS"] = "1" if self.device == "cpu" else "3"
         self.plan = Plan(
             device=self.device,
             rounds=int(words.rounds),
@@ -75,20 +81,18 @@ class Campaign:
             threads=self.threads,
             set_bytes=2 << 30,
             profile=self.device != "cpu",
-            stage_s=400,
+            stage_s=150,
             limits=GPU_LIMITS,
             gpus=() if self.device == "cpu" else ("0",),
             env=kept,
-            cache=Path(tempfile.mkdtemp(prefix="nc-")),
         )
 
     def measure_ceilings(self) -> Ceilings:
         """Ceilings in a process of their own; kept in the output folder."""
         argv = [sys.executable, "-m", f"{__package__}.ceilings", self.device, str(self.threads)]
-        root = Path(__file__).resolve().parents[2]
         done = subprocess.run(
             argv,
-            env=dict(os.environ) | {"PYTHONPATH": python_path(root)},
+            env=dict(os.environ) | {"PYTHONPATH": python_path()},
             capture_output=True,
             text=True,
             timeout=300,
@@ -117,14 +121,25 @@ class Campaign:
                 self.say(f"{problem.name}: left out, the time is up")
                 return
             try:
-                with RefereeProcess(self.device, self.threads) as referee:
-                    evaluator = Evaluator(self.plan, self.launch, referee, self.ceilings, self.gate)
-                    work(evaluator, problem)
+                work(self.evaluator(), problem)
             except Exception:
                 self.say(f"{problem.name}: {traceback.format_exc()[-1500:]}")
 
-        with ThreadPoolExecutor(self.workers) as pool:
+        with self.stack, ThreadPoolExecutor(self.workers) as pool:
             list(pool.map(one, sorted(self.problems, key=cost_of, reverse=True)))
+
+    def evaluator(self) -> Evaluator:
+        """The calling thread's own evaluator, with its own referee and sandboxes."""
+        found: Evaluator | None = getattr(self.own, "evaluator", None)
+        if found is None or found.is_broken:
+            referee = RefereeProcess(self.device, self.threads)
+            plan = replace(self.plan, cache=Path(tempfile.mkdtemp(prefix="nc-")))
+            found = Evaluator(plan, self.launch, referee, self.ceilings, self.gate)
+            with self.lock:
+                self.stack.enter_context(referee)
+                self.stack.enter_context(found)
+            self.own.evaluator = found
+        return found
 
 
 def cost_of(problem: Problem) -> int:
@@ -143,6 +158,7 @@ def survey(campaign: Campaign) -> None:
         }
         try:
             solution = solution_of(problem, campaign.files)
+            record["check"] = check(evaluator, problem, solution)
             if not campaign.is_late:
                 best = tune(evaluator, problem, solution)
                 record["tuned"] = best.constants
@@ -158,6 +174,15 @@ def survey(campaign: Campaign) -> None:
     campaign.each(work)
 
 
+def check(evaluator: Evaluator, problem: Problem, solution: Solution) -> dict[str, str]:
+    """Status of each workload after a few untimed rounds."""
+    plan = replace(evaluator.plan, rounds=CHECK_ROUNDS, processes=0)
+    eager = baseline(problem.definition, "eager")
+    with evaluator.under(plan):
+        result = evaluator.evaluate(problem, solution, eager, secrets.token_hex(16))
+    return {r.workload.uuid: f"{r.status} {r.log[-400:]}".strip() for r in result.results}
+
+
 def summary(record: dict[str, Any]) -> str:
     """A survey's record in one line."""
     modes = {
@@ -167,7 +192,9 @@ def summary(record: dict[str, Any]) -> str:
         for mode, times in record["modes"].items()
     }
     ours = {k: round(1e6 * v, 1) for k, v in record.get("seconds", {}).items()}
-    return f"modes {modes} ours {ours} best {record.get('tuned')} errors {record.get('errors')}"
+    bad = {k[:8]: v for k, v in record.get("check", {}).items() if v != "PASSED"}
+    rest = f"best {record.get('tuned')} errors {record.get('errors')} check {bad or 'passed'}"
+    return f"modes {modes} ours {ours} {rest}"
 
 
 def best_modes(problem: Problem, record: dict[str, Any]) -> dict[str, str]:

@@ -40,6 +40,7 @@ from novum.benchmarks.kernels.trace import Status
 from novum.benchmarks.kernels.workload import Workload
 from novum.sandboxes.protocol import Limits
 
+ARMS = ("candidate", "baseline")
 EXTRA_PROCESSES = 3
 """How many more pairs a workload gets whose outer and inner clocks disagree."""
 SECRET_CALLS = 2
@@ -115,6 +116,31 @@ class Evaluator:
         self._launch = launch
         self._referee = referee
         self._gate = gate or Gate()
+        self._servers: dict[str, Workers] = {}
+        self._built: dict[str, dict[str, bytes]] = {}
+
+    def __enter__(self) -> Evaluator:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Destroy the sandboxes of both arms."""
+        for workers in self._servers.values():
+            workers.__exit__()
+        self._servers.clear()
+
+    @contextmanager
+    def under(self, plan: Plan) -> Iterator[None]:
+        """Another plan for a while, in the same sandboxes."""
+        usual, self.plan = self.plan, plan
+        try:
+            yield
+        finally:
+            self.plan = usual
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the referee is gone; nothing can be evaluated without it."""
+        return self._referee.party.is_gone
 
     def evaluate(
         self, problem: Problem, candidate: Solution, baseline: Solution, nonce: str
@@ -125,17 +151,18 @@ class Evaluator:
         began = time.monotonic()
         results = [WorkloadResult(workload) for workload in problem.workloads]
         secret = Secret(nonce, candidate.digest())
-        with ExitStack() as stack:
-            try:
-                self._open(problem)
-                arms = [stack.enter_context(self._workers(s)) for s in (candidate, baseline)]
-            except BuildFailed as error:
-                fail_all(results, Status.COMPILE_ERROR, str(error))
-            except PartyFailed as error:
-                fail_all(results, status_of(error), str(error))
-            else:
-                self._check_all(problem, candidate, arms[0], results, secret)
-                self._time_all(problem, (candidate, baseline), arms, results, secret)
+        try:
+            self._open(problem)
+            for arm, solution in zip(ARMS, (candidate, baseline), strict=True):
+                self._server(arm)
+                self._files(solution)
+        except BuildFailed as error:
+            fail_all(results, Status.COMPILE_ERROR, str(error))
+        except PartyFailed as error:
+            fail_all(results, status_of(error), str(error))
+        else:
+            self._check_all(problem, candidate, results, secret)
+            self._time_all(problem, (candidate, baseline), results, secret)
         for result in results:
             result.judge_time()
         computed = sum(
@@ -153,11 +180,9 @@ class Evaluator:
         Raises:
             PartyFailed: the referee or the sandbox is gone.
         """
-        files = {f"v{i}/{k}": v for i, s in enumerate(solutions) for k, v in s.files.items()}
         times: list[dict[str, float] | str] = [{} for _ in solutions]
         with ExitStack() as stack:
             self._open(problem)
-            workers = stack.enter_context(self._workers(solutions[0], files))
             for number, result in enumerate(map(WorkloadResult, problem.workloads)):
                 batch = stack.enter_context(
                     self._prepare(problem, result, number, Secret("quick", ""))
@@ -169,8 +194,8 @@ class Evaluator:
                         continue
                     try:
                         if child is None or child.is_gone:
-                            child = workers.fork()
-                        self._load(child, workers, solution, f"v{i}/")
+                            child = self._server("search").fork()
+                        self._load(child, "search", solution)
                         self._stage(child, batch, warmups=self.plan.warmups, factors=[], free=True)
                         arm = Arm()
                         with self._gate.alone():
@@ -187,44 +212,61 @@ class Evaluator:
         definition = problem.definition.model_dump(mode="json")
         self._say({"do": "problem", "definition": definition, "root": str(problem.folder)})
 
-    def _workers(self, solution: Solution, files: Mapping[str, bytes] | None = None) -> Workers:
+    def _server(self, arm: str) -> Workers:
+        """The sandbox of an arm; a new one where the last has died."""
         plan = self.plan
-        if files is None:
-            files = build(solution, self._launch) if solution.spec.is_cpp else solution.files
-        return Workers(
-            files,
-            self._launch,
-            device=plan.device,
-            limits=plan.limits,
-            cores=plan.cores,
-            gpus=plan.gpus,
-            env=plan.env,
-            threads=plan.threads,
-            cache=plan.cache / solution.digest()[:16] if plan.cache is not None else None,
-        )
+        known = self._servers.get(arm)
+        if known is not None and not known.is_running:
+            known.__exit__()
+            known = None
+        if known is None:
+            known = self._servers[arm] = Workers(
+                self._launch,
+                device=plan.device,
+                limits=plan.limits,
+                cores=plan.cores,
+                gpus=plan.gpus,
+                env=plan.env,
+                threads=plan.threads,
+                cache=plan.cache / arm if plan.cache is not None else None,
+            )
+        return known
 
-    def _child(self, workers: Workers, solution: Solution) -> Party:
+    def _files(self, solution: Solution) -> dict[str, bytes]:
+        """What a worker needs of a solution; C++ is compiled, once.
+
+        Raises:
+            BuildFailed: it cannot be.
+        """
+        if not solution.spec.is_cpp:
+            return solution.files
+        key = solution.digest()
+        if key not in self._built:
+            self._built[key] = build(solution, self._launch)
+        return self._built[key]
+
+    def _child(self, arm: str, solution: Solution) -> Party:
         """A fresh process with the solution loaded.
 
         Raises:
             PartyFailed: it does not start, import or compile.
         """
-        child = workers.fork()
+        child = self._server(arm).fork()
         try:
-            self._load(child, workers, solution)
+            self._load(child, arm, solution)
         except PartyFailed:
             child.close()
             raise
         return child
 
-    def _load(self, child: Party, workers: Workers, solution: Solution, prefix: str = "") -> None:
+    def _load(self, child: Party, arm: str, solution: Solution) -> None:
         spec = solution.spec
-        file, module = (f"{MODULE}.so", MODULE) if spec.is_cpp else (spec.entry_file, "")
+        folder = self._server(arm).add(solution.digest(), self._files(solution))
         message = {
             "do": "load",
-            "folder": str(workers.solution),
-            "file": prefix + file,
-            "module": module,
+            "folder": str(folder),
+            "file": f"{MODULE}.so" if spec.is_cpp else spec.entry_file,
+            "module": MODULE if spec.is_cpp else "",
             "function": spec.entry_function,
             "returns": not spec.destination_passing_style,
         }
@@ -235,7 +277,6 @@ class Evaluator:
         self,
         problem: Problem,
         solution: Solution,
-        workers: Workers,
         results: list[WorkloadResult],
         secret: Secret,
     ) -> None:
@@ -244,7 +285,7 @@ class Evaluator:
             try:
                 with clocked(result, "check_s"):
                     if child is None or child.is_gone:
-                        child = self._child(workers, solution)
+                        child = self._child(ARMS[0], solution)
                     self._check(problem, result, child, secret)
             except PartyFailed as error:
                 result.fail(status_of(error), str(error))
@@ -290,7 +331,6 @@ class Evaluator:
         self,
         problem: Problem,
         solutions: tuple[Solution, Solution],
-        arms: list[Workers],
         results: list[WorkloadResult],
         secret: Secret,
     ) -> None:
@@ -304,10 +344,10 @@ class Evaluator:
             if not live:
                 break
             order = (0, 1) if process % 2 == 0 else (1, 0)
-            self._pair(problem, solutions, arms, live, order, process, secret)
+            self._pair(problem, solutions, live, order, process, secret)
             for result in live:
                 if result.status is Status.PASSED and len(result.candidate.calls) <= process:
-                    self._pair(problem, solutions, arms, [result], order, process, secret)
+                    self._pair(problem, solutions, [result], order, process, secret)
                     if len(result.candidate.calls) <= process:
                         result.fail(Status.RUNTIME_ERROR, "its processes died twice")
 
@@ -315,7 +355,6 @@ class Evaluator:
         self,
         problem: Problem,
         solutions: tuple[Solution, Solution],
-        arms: list[Workers],
         results: list[WorkloadResult],
         order: tuple[int, int],
         process: int,
@@ -327,7 +366,7 @@ class Evaluator:
         with ExitStack() as stack:
             try:
                 for i in (0, 1):
-                    children.append(self._child(arms[i], solutions[i]))
+                    children.append(self._child(ARMS[i], solutions[i]))
                     stack.callback(children[i].close)
             except PartyFailed as error:
                 fail_all(results, status_of(error), str(error))

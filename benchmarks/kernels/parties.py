@@ -76,7 +76,7 @@ class Party:
 
 
 class Workers:
-    """A sandbox in which children run one solution.
+    """A sandbox in which children run the solutions of one arm.
 
     The children share the sandbox and nothing else: each has its own interpreter state, and on a
     GPU its own
@@ -85,7 +85,6 @@ class Workers:
 
     def __init__(
         self,
-        files: Mapping[str, bytes],
         launch: Launch,
         *,
         device: str,
@@ -104,10 +103,6 @@ class Workers:
         self._home.mkdir()
         for name in SERVED:
             shutil.copy(Path(__file__).parent / name, self._code / name)
-        for name, content in files.items():
-            path = self._code / "solution" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
         self._listener = listen(self._home / "s")
         for folder in (self.folder, self._home):
             folder.chmod(0o777)
@@ -156,9 +151,19 @@ class Workers:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
-    def solution(self) -> Path:
-        """The solution's folder as the worker sees it."""
-        return self._code / "solution"
+    def is_running(self) -> bool:
+        """Whether the sandbox can still fork children."""
+        return self._process.is_running
+
+    def add(self, name: str, files: Mapping[str, bytes]) -> Path:
+        """Lay out a solution's files, once; gives the folder as the worker sees it."""
+        folder = self._code / name
+        if not folder.is_dir():
+            for inner, content in files.items():
+                path = folder / inner
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+        return folder
 
     def fork(self, env: Mapping[str, str] | None = None) -> Party:
         """A new child.
@@ -211,7 +216,6 @@ class RefereeProcess:
     def __init__(self, device: str, threads: int = 1, env: Mapping[str, str] | None = None) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="nr-"))
         listener = listen(self._folder / "s")
-        root = Path(__file__).resolve().parents[2]
         inherited = {
             k: v
             for k, v in os.environ.items()
@@ -228,7 +232,7 @@ class RefereeProcess:
         self._process = subprocess.Popen(
             argv,
             env=inherited
-            | {"PYTHONPATH": python_path(root), "CUDA_VISIBLE_DEVICES": "0"}
+            | {"PYTHONPATH": python_path(), "CUDA_VISIBLE_DEVICES": "0"}
             | dict(env or {}),
             stdin=subprocess.DEVNULL,
         )
@@ -317,7 +321,7 @@ def listen(path: Path) -> socket.socket:
     return listener
 
 
-def python_path(novum_root: Path) -> str:
+def python_path() -> str:
     """`PYTHONPATH` under which a child finds the Novum that runs here."""
     import novum
 

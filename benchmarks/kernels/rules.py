@@ -1,0 +1,47 @@
+"""Rules that only this pack needs: what a kernel has no business doing."""
+
+from __future__ import annotations
+
+from novum.evals.rules.rule import CONFIRM, NOTE, Mention, Rule
+
+RULES = (
+    Rule(
+        "kernels-timer",
+        CONFIRM,
+        "mentions the events and the synchronisation that the timed calls rest on",
+        "a solution that orders streams needs events of its own",
+        python=Mention(
+            (
+                "torch.cuda.Event",
+                "torch.cuda.synchronize",
+                "torch.cuda.Stream",
+                "torch.cuda.stream",
+                "torch.cuda.graph",
+                "torch.cuda.CUDAGraph",
+                "time.perf_counter",
+            )
+        ),
+    ),
+    Rule(
+        "kernels-address",
+        CONFIRM,
+        "looks at where a tensor lies, as a cache of results by address would",
+        "a launch through the driver's own interface passes raw pointers",
+        python=Mention(("data_ptr", "torch.Tensor.data_ptr", "untyped_storage")),
+    ),
+    Rule(
+        "kernels-narrow",
+        NOTE,
+        "mentions a type of eight bits or TensorFloat-32, where the tolerance may not allow it",
+        "quantisation problems ask for such types; elsewhere the hidden inputs decide",
+        python=Mention(
+            (
+                "torch.float8_e4m3fn",
+                "torch.float8_e5m2",
+                "torch.backends.cuda.matmul.allow_tf32",
+                "triton.language.float8e4nv",
+                "tl.float8e4nv",
+            )
+        ),
+    ),
+)

@@ -1,0 +1,221 @@
+"""The evaluator: honest kernels pass, cheats are caught, no fault keeps others unmeasured."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from novum.benchmarks.kernels.baselines import baseline, mixed_baseline
+from novum.benchmarks.kernels.build import BuildFailed, check_flags
+from novum.benchmarks.kernels.candidate import BadSolution, solution_of
+from novum.benchmarks.kernels.evaluator import Evaluator, Plan
+from novum.benchmarks.kernels.parties import RefereeProcess
+from novum.benchmarks.kernels.problem import Problem, load_problems
+from novum.benchmarks.kernels.results import ProblemResult
+from novum.benchmarks.kernels.roofline import Ceilings
+from novum.benchmarks.kernels.solution import CompileOptions
+from novum.benchmarks.kernels.trace import Status
+from novum.sandboxes.process import ProcessSandbox
+
+if importlib.util.find_spec("torch") is None:
+    pytest.skip(
+        "the kernels are PyTorch programs: pip install 'novum[train]'", allow_module_level=True
+    )
+
+PACK = Path(__file__).parents[1] / "benchmarks" / "kernels"
+CEILINGS = Ceilings(
+    device="a test's processor",
+    copy_bytes_per_s=1e13,
+    read_bytes_per_s=1e13,
+    matmul_flops_per_s={"float32": 1e15},
+    empty_call_s=1e-9,
+    cache_bytes=1 << 20,
+)
+PLAN = Plan(rounds=4, processes=2, calls=4, call_s=20, stage_s=30, load_s=60)
+
+
+@pytest.fixture(scope="module")
+def evaluator() -> Iterator[Evaluator]:
+    launch = ProcessSandbox().start
+    with RefereeProcess("cpu") as referee, Evaluator(PLAN, launch, referee, CEILINGS) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def rmsnorm() -> Problem:
+    return load_problems(select=["rmsnorm"], profile="cpu")[0]
+
+
+def evaluate(evaluator: Evaluator, problem: Problem, source: str | bytes) -> ProblemResult:
+    """Evaluate a file in the place of the problem's solution."""
+    content = source if isinstance(source, bytes) else source.encode()
+    candidate = solution_of(problem, {f"{problem.name}.py": content})
+    return evaluator.evaluate(problem, candidate, baseline(problem.definition, "eager"), "secret")
+
+
+HONEST = """
+import torch
+
+
+def run(x, weight, eps, y):
+    wide = x.float()
+    torch.mul(wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps), weight.float(),
+    out=wide)
+    y.copy_(wide)
+"""
+
+
+def test_an_honest_kernel_that_fills_its_outputs_passes(
+    evaluator: Evaluator, rmsnorm: Problem
+) -> None:
+    result = evaluate(evaluator, rmsnorm, HONEST)
+    for found in result.results:
+        assert found.status is Status.PASSED, found.log
+        assert found.rounds == PLAN.rounds
+        assert len(found.families) == len(set(found.families)) + found.families.count("base") - 1
+        assert len(found.candidate.calls) == len(found.baseline.calls) >= PLAN.processes
+        assert found.verified_calls == 2 * len(found.candidate.calls)
+        assert 0 < found.raw_score < 1
+    traces = [json.loads(t.model_dump_json()) for t in result.traces()]
+    assert [t["workload"]["uuid"] for t in traces] == [w.uuid for w in rmsnorm.workloads]
+    assert result.overhead_s > 0
+
+
+@pytest.mark.parametrize(
+    ("cheat", "status", "says"),
+    [
+        ("last_result", Status.INCORRECT_NUMERICAL, "within tolerance"),
+        ("skip_when_timed", Status.INCORRECT_NUMERICAL, "timed call"),
+        ("change_inputs", Status.REWARD_HACK, "inputs-changed"),
+        ("lazy_output", Status.REWARD_HACK, "not a plain tensor"),
+        ("lower_precision", Status.INCORRECT_NUMERICAL, "within tolerance"),
+    ],
+)
+def test_a_cheat_is_caught(
+    evaluator: Evaluator, rmsnorm: Problem, cheat: str, status: Status, says: str
+) -> None:
+    result = evaluate(evaluator, rmsnorm, (PACK / "cheats" / f"{cheat}.py").read_bytes())
+    assert [r.status for r in result.results] == [status] * len(rmsnorm.workloads)
+    assert says in result.results[0].log
+    assert result.score == 0.0
+
+
+def test_a_patched_clock_is_quarantined_by_the_clock_outside(
+    evaluator: Evaluator, rmsnorm: Problem
+) -> None:
+    result = evaluate(evaluator, rmsnorm, (PACK / "cheats" / "slow_clock.py").read_bytes())
+    largest = result.results[-1]
+    assert largest.status is Status.PASSED
+    assert largest.quarantine and largest.score == 0.0
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("raise RuntimeError('no')", Status.RUNTIME_ERROR),
+        ("import os; os._exit(3)", Status.RUNTIME_ERROR),
+        (
+            "import os, signal; os.kill(os.getppid(), signal.SIGKILL); os._exit(1)",
+            Status.RUNTIME_ERROR,
+        ),
+        ("return x[:1]", Status.INCORRECT_SHAPE),
+        ("return x.float()", Status.INCORRECT_DTYPE),
+        ("return x * float('nan')", Status.INCORRECT_NUMERICAL),
+        ("return x.new_zeros(x.shape)", Status.INCORRECT_NUMERICAL),
+        ("return x", Status.REWARD_HACK),
+        ("raise SystemExit", Status.RUNTIME_ERROR),
+    ],
+)
+def test_every_fault_has_its_status_and_every_workload_is_accounted_for(
+    evaluator: Evaluator, rmsnorm: Problem, body: str, status: Status
+) -> None:
+    result = evaluate(
+        evaluator, rmsnorm, f"import torch\n\n\ndef run(x, weight, eps):\n    {body}\n"
+    )
+    assert [r.status for r in result.results] == [status] * len(rmsnorm.workloads), result.results[
+        0
+    ].log
+    assert len(result.traces()) == len(rmsnorm.workloads)
+
+
+def test_a_fault_of_one_workload_leaves_the_others_measured(
+    evaluator: Evaluator, rmsnorm: Problem
+) -> None:
+    rows = rmsnorm.workloads[0].axes["rows"]
+    source = HONEST.replace(
+        "    wide", f"    if len(x) == {rows}:\n        import os; os._exit(9)\n    wide", 1
+    )
+    result = evaluate(evaluator, rmsnorm, source)
+    assert [r.status for r in result.results] == [Status.RUNTIME_ERROR, Status.PASSED]
+
+
+def test_a_kernel_that_hangs_is_given_up(evaluator: Evaluator, rmsnorm: Problem) -> None:
+    from dataclasses import replace
+
+    source = "import time\n\n\ndef run(x, weight, eps):\n    time.sleep(60)\n"
+    with evaluator.under(replace(PLAN, stage_s=1.5, call_s=1.5)):
+        result = evaluate(evaluator, rmsnorm, source)
+    assert {r.status for r in result.results} == {Status.TIMEOUT}
+
+
+def test_a_reference_that_gives_nan_is_named_and_not_the_candidate(
+    evaluator: Evaluator, rmsnorm: Problem
+) -> None:
+    from dataclasses import replace
+
+    broken = rmsnorm.definition.reference.replace("* rstd", "* rstd * float('nan')")
+    problem = replace(
+        rmsnorm, definition=rmsnorm.definition.model_copy(update={"reference": broken})
+    )
+    result = evaluate(evaluator, problem, HONEST)
+    assert {r.status for r in result.results} == {Status.INVALID_REFERENCE}
+
+
+def test_a_solution_that_does_not_parse_or_fit_is_refused_before_it_runs(rmsnorm: Problem) -> None:
+    for source, says in (
+        (b"def run(", "not Python"),
+        (b"x = 1", "no top-level"),
+        (b"def run(a): pass", "parameters"),
+    ):
+        with pytest.raises(BadSolution, match=says):
+            solution_of(rmsnorm, {"rmsnorm.py": source})
+    with pytest.raises(BadSolution, match="there is no rmsnorm.py"):
+        solution_of(rmsnorm, {})
+
+
+def test_a_mixed_baseline_takes_the_mode_of_each_shape(rmsnorm: Problem) -> None:
+    modes = {w.uuid: "eager" for w in rmsnorm.workloads}
+    solution = mixed_baseline(rmsnorm.definition, rmsnorm.workloads, modes)
+    source = solution.files["baseline.py"].decode()
+    compile(source, "baseline.py", "exec")
+    assert f"(({rmsnorm.workloads[0].axes['rows']}, 4096), (4096,)): 'eager'" in source
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "@/etc/passwd",
+        "-fplugin=x.so",
+        "-Wl,-rpath,/",
+        "-include",
+        "-I/",
+        "-o",
+        "-Xcompiler",
+        "-L/tmp",
+        "-lfoo",
+        "-B.",
+    ],
+)
+def test_a_flag_that_reads_or_runs_something_is_refused(flag: str) -> None:
+    check_flags(
+        CompileOptions(
+            cflags=("-O3", "-std=c++17"), cuda_cflags=("--use_fast_math", "-arch=sm_90a")
+        )
+    )
+    for field in ("cflags", "cuda_cflags", "ld_flags"):
+        with pytest.raises(BuildFailed, match="not allowed"):
+            check_flags(CompileOptions.model_validate({field: (flag,)}))
