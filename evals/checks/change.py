@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
+from functools import lru_cache
 
 from novum.evals.evidence import found
 from novum.evals.rules.clex import tokens
@@ -50,6 +51,7 @@ def _is_same(path: str, candidate: Files, parent: Files, *, ignore_seeds: bool) 
     )
 
 
+@lru_cache(maxsize=64)  # a parent is compared with one candidate after another
 def _meaning(path: str, content: bytes, ignore_seeds: bool) -> object:
     """A value that is equal for files that do the same; plain words where nothing is known."""
     text = content.decode("utf-8", "replace")

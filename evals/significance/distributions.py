@@ -4,6 +4,7 @@ A bare GPU node has numpy only. The tests compare every function with scipy.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from math import erfc, exp, inf, isinf, lgamma, log, log1p, sqrt
 from statistics import NormalDist
 
@@ -39,6 +40,7 @@ def t_sf(t: float, df: float) -> float:
     return tail if t >= 0 else 1.0 - tail
 
 
+@lru_cache(maxsize=4096)
 def t_isf(p: float, df: float) -> float:
     """Return t whose upper tail is `p`, 0 < p < 1."""
     if isinf(df):

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import atanh, inf, isinf, sqrt, tanh
+from math import atanh, ceil, inf, isinf, sqrt, tanh
 
 import numpy as np
 
-from novum.evals.significance.distributions import chi2_isf, t_isf
+from novum.evals.significance.distributions import chi2_isf, normal_isf, t_isf
 from novum.evals.significance.scores import FloatArray, Trials, measured, signed
 
 MAX_TRIALS = 10_000
@@ -156,7 +156,17 @@ class NoiseModel:
             raise ValueError(f"an effect to look for must be positive, not {effect}")
         if not self.df:
             return None
-        low, high = 1, MAX_TRIALS + 1
+        # No quantile of t lies below the normal one, so that fewer than `low` never suffice, and
+        # a few more always do: the bracket is found in two or three evaluations.
+        z = normal_isf(alpha) + normal_isf(1.0 - power)
+        low = max(1, min(MAX_TRIALS + 1, ceil(2.0 * (z * self.sd / effect) ** 2)))
+        step = 1
+        while (
+            low + step <= MAX_TRIALS
+            and self.detectable_effect(low + step, alpha=alpha, power=power) > effect
+        ):
+            low, step = low + step + 1, 2 * step
+        high = min(low + step, MAX_TRIALS + 1)
         while low < high:  # the detectable effect falls with n
             middle = (low + high) // 2
             if self.detectable_effect(middle, alpha=alpha, power=power) <= effect:

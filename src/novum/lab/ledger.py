@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -46,6 +47,15 @@ SEED_BITS = 31
 """Every library takes a seed of 31 bits, and JSON readers keep it exactly."""
 
 
+@dataclass(slots=True)
+class _Head:
+    """The one row of table `head` while a transaction is open."""
+
+    end: Anchor
+    tallies: dict[str, float]
+    is_written: bool = True
+
+
 class Ledger(Queries):
     """Append-only record of a run over SQLite (a path) or another database (a URL).
 
@@ -66,6 +76,7 @@ class Ledger(Queries):
         self._lock = threading.RLock()
         self._open: Connection | None = None
         self._owner = 0
+        self._head: _Head | None = None
 
     @classmethod
     def create(cls, target: Path | str, *, clock: Callable[[], float] = time.time) -> Ledger:
@@ -387,12 +398,14 @@ class Ledger(Queries):
                     self._open, self._owner = connection, threading.get_ident()
                     try:
                         yield connection
+                        self._write_head(connection)
                     finally:
-                        self._open, self._owner = None, 0
+                        self._open, self._owner, self._head = None, 0, None
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         if self._open is not None and self._owner == threading.get_ident():
+            self._write_head(self._open)
             yield self._open
             return
         with super()._reading() as connection:
@@ -404,8 +417,8 @@ class Ledger(Queries):
         known = self._event(connection, key)
         if known is not None:
             return known, False
-        end = connection.execute(select(t.head).with_for_update()).one()
-        event, text = link(self._clock(), kind, key, payload, Anchor(end.seq, end.digest))
+        head = self._read_head(connection)
+        event, text = link(self._clock(), kind, key, payload, head.end)
         change = project(event, lambda table, row: self._find(connection, table, row) or {})
         connection.execute(
             insert(t.events),
@@ -426,12 +439,24 @@ class Ledger(Queries):
             connection.execute(
                 update(change.table).where(column == change.key).values(**change.row)
             )
-        tallies = json.loads(end.tallies)
-        add(tallies, change.tallies)
-        connection.execute(
-            update(t.head).values(seq=event.seq, digest=event.digest, tallies=canonical(tallies))
-        )
+        add(head.tallies, change.tallies)
+        head.end, head.is_written = Anchor(event.seq, event.digest), False
         return event, True
+
+    def _read_head(self, connection: Connection) -> _Head:
+        """Where the chain ends; read once in a transaction, which holds the lock on it."""
+        if self._head is None:
+            row = connection.execute(select(t.head).with_for_update()).one()
+            self._head = _Head(Anchor(row.seq, row.digest), json.loads(row.tallies))
+        return self._head
+
+    def _write_head(self, connection: Connection) -> None:
+        head = self._head
+        if head is None or head.is_written:
+            return
+        values = {"seq": head.end.seq, "digest": head.end.digest}
+        connection.execute(update(t.head).values(**values, tallies=canonical(head.tallies)))
+        head.is_written = True
 
     def _fact(self, kind: str, id: str, record: R) -> R:
         with self._writing() as connection:
