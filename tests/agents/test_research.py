@@ -162,7 +162,7 @@ async def test_what_was_tried_is_refused_with_a_pointer_unless_a_directive_says_
     lab = make_lab("no", planner=first, budget={"experiments": 2})
     await work(lab, 1)
     assert "tried on these parents as p0-0" in first.asked[2][-1].text
-    assert [p.move["apply"] for p in lab.ledger.proposals(thread=0)] == [["useless"]]
+    assert [p.move["apply"] for p in lab.ledger.proposals(thread=0)].count(["useless"]) == 1
     lab = make_lab("yes", planner=planner(), budget={"experiments": 2})
     lab.ledger.add_directive(Directive("d1", "Do it again.", action={"repeat": True}))
     await work(lab, 1)
@@ -284,6 +284,7 @@ async def test_findings_read_back_from_the_ledger_equal_those_that_followed_the_
 ) -> None:
     lab = make_lab(budget={"experiments": 8}, policy="frontier")
     await work(lab, 2)
+    recalled = {lesson.id for lesson in lab.memory.recall("alpha helps", 9)}
     again = make_lab(budget={"experiments": 8}, policy="frontier")
     for name in ("nodes", "moves", "kinds", "attempts", "directions", "_frontier", "proposals"):
         assert getattr(again.findings, name) == getattr(lab.findings, name), name
@@ -292,7 +293,7 @@ async def test_findings_read_back_from_the_ledger_equal_those_that_followed_the_
     start = lab.findings.start
     assert again.window.for_proposal("none", start) == lab.window.for_proposal("none", start)
     assert again.window.history == lab.window.history
-    assert again.memory.recall("alpha helps", 9) == lab.memory.recall("alpha helps", 9)
+    assert recalled and {x.id for x in again.memory.recall("alpha helps", 9)} == recalled
     closed = Counter(e.payload["thread"] for e in lab.ledger.events(kinds=["iteration"]))
     assert again.iterations == closed
 
