@@ -156,7 +156,7 @@ async def test_what_was_tried_is_refused_with_a_pointer_unless_a_directive_says_
     make_lab: Any,
 ) -> None:
     def planner() -> ScriptedModel:
-        return ScriptedModel(answers=[propose("useless")] * 9 + [propose("gamma", "schedule")])
+        return ScriptedModel(answers=[propose("useless")] * 19 + [propose("gamma", "schedule")])
 
     first = planner()
     lab = make_lab("no", planner=first, budget={"experiments": 2})
