@@ -81,8 +81,7 @@ def remembers_beginnings() -> Model:
 def knows_the_batch() -> Model:
     def model(tokens: Tokens) -> Logits:
         shift: Logits = 0.3 * EYE[tokens].mean(axis=(0, 1), dtype=np.float32)
-        out: Logits = TABLE[tokens] + shift
-        return out
+        return (TABLE[tokens] + shift).astype(np.float32)
 
     return model
 
@@ -91,7 +90,7 @@ def adapts() -> Model:
     counts = np.zeros((V, V), np.float32)
 
     def model(tokens: Tokens) -> Logits:
-        out = TABLE[tokens] + 0.1 * np.log1p(counts)[tokens]
+        out: Logits = (TABLE[tokens] + 0.1 * np.log1p(counts)[tokens]).astype(np.float32)
         np.add.at(counts, (tokens[:, :-1], tokens[:, 1:]), 1.0)
         return out
 
