@@ -119,6 +119,10 @@ class Stages:
                     ended = session.close()
                     self._note_end("score", ended)
                     self.observed["score_s"] = time.monotonic() - began_s
+                    # what loading and answering really took, on a busy machine too: a candidate
+                    # must not go on training where nobody counts
+                    spent = self.observed.get("score_cpu_s", 0.0) + ended.cpu_s
+                    self.observed["score_cpu_s"] = spent
                     self.observed["score_peak_bytes"] = float(ended.peak_bytes)
 
     def _run_stage(self, plan: RunPlan) -> RunOutcome:
@@ -205,7 +209,9 @@ class Stages:
         session = score.Session(process)
         try:
             session.accept(listener)
+            asked_s = time.monotonic()
             session.load(limits.wall_s)
+            self.observed["load_s"] = time.monotonic() - asked_s
         except BaseException:
             self._note_end("score", session.close())
             raise

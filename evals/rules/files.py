@@ -135,6 +135,18 @@ def _environment(module: Module, _: Program) -> Iterable[Found]:
                 yield from _variable(module, entry, name, is_write=is_write)
 
 
+def _hook_names(module: Module, _: Program) -> Iterable[Found]:
+    """Variables and files that run code on their own, named anywhere."""
+    for node in module.nodes:
+        if isinstance(node, ast.keyword) and node.arg in HOOK_VARIABLES - {"ENV"}:
+            yield Found(node.value.lineno, f"sets ${node.arg}", BLOCK)
+    for line, text in module.texts:
+        if text in HOOK_VARIABLES - {"ENV"}:
+            yield Found(line, f"names ${text}", CONFIRM)
+        elif re.search(r"(^|/)(sitecustomize|usercustomize|conftest)\.py$", text):
+            yield Found(line, f"names {text}", CONFIRM)
+
+
 def _variable(module: Module, node: ast.expr, name: str, *, is_write: bool) -> Iterable[Found]:
     if name in HOOK_VARIABLES:
         tier = BLOCK if is_write else NOTE
@@ -241,6 +253,13 @@ FILES_RULES = (
         "reads or sets variables of the environment",
         "number of threads, cache folders, debug switches; loader hooks are blocked",
         _environment,
+    ),
+    Rule(
+        "hooks",
+        CONFIRM,
+        "names a variable or file by which code gets into other processes",
+        "library paths of a compiler call",
+        _hook_names,
     ),
     Rule(
         "measured-differently",

@@ -210,7 +210,11 @@ class Names:
             case ast.Name():
                 return self._resolve_name(node.id)
             case ast.Attribute():
-                return {_join(b, node.attr) for b in self.resolve(node.value)}
+                found = {_join(b, node.attr) for b in self.resolve(node.value)}
+                owner = node.value
+                if isinstance(owner, ast.Name) and owner.id in self._classes:
+                    found |= self._imports.get(node.attr, set())
+                return found
             case ast.Call():
                 return self._resolve_call(node)
             case ast.Subscript():
@@ -335,7 +339,17 @@ class Names:
         return [DYNAMIC] if self.fold.value(node) is UNKNOWN else []
 
 
+SYSTEM_MODULES = frozenset(
+    """os sys builtins ctypes gc subprocess socket importlib posix inspect marshal pickle _thread
+    multiprocessing harness""".split()
+)
+
+
 def _join(base: str, attribute: str) -> str:
+    """The path of an attribute; a system module reached through another module is itself."""
+    is_elsewhere = attribute != base and "(" not in base and not base.startswith(".")
+    if attribute in SYSTEM_MODULES and is_elsewhere:
+        return attribute
     if attribute == "__dict__" and base.endswith(".__dict__"):
         return base
     return f"{base}.{attribute}"

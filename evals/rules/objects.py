@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
+from typing import Any
 
 from novum.evals.rules.program import Module, Program
 from novum.evals.rules.rule import BLOCK, CONFIRM, NOTE, Found, Mention, Rule
@@ -55,7 +56,9 @@ def _classes(module: Module, _: Program) -> Iterable[Found]:
 
 def _method(owner: ast.ClassDef, name: str, value: ast.AST) -> Iterable[Found]:
     line = getattr(value, "lineno", owner.lineno)
-    if name in COMPARISONS and _says_one_thing(value):
+    if name in COMPARISONS and _ignores_other(value):
+        yield Found(line, f"{owner.name}.{name} never looks at what it compares with", BLOCK)
+    elif name in COMPARISONS and _says_one_thing(value):
         yield Found(line, f"{owner.name}.{name} always gives the same answer", BLOCK)
     elif name in CONVERSIONS and _says_one_thing(value, numbers_only=True):
         yield Found(line, f"{owner.name}.{name} is a constant", CONFIRM)
@@ -77,6 +80,25 @@ def _defined(node: ast.ClassDef) -> dict[str, ast.AST]:
                 names = [n.id for n in ast.walk(target) if isinstance(n, ast.Name)]
                 found |= dict.fromkeys(names, statement.value)
     return found
+
+
+def _ignores_other(value: ast.AST) -> bool:
+    """Whether a comparison never mentions its second argument."""
+    if not isinstance(value, (ast.Lambda, ast.FunctionDef, ast.AsyncFunctionDef)):
+        return False
+    args = value.args.args
+    body = value.body if isinstance(value.body, list) else [value.body]
+    raises = any(isinstance(n, ast.Raise) for s in body for n in ast.walk(s))
+    if len(args) != 2 or raises:
+        return False
+    returned = [n for s in body for n in ast.walk(s) if isinstance(n, ast.Name)]
+    return all(n.id != args[1].arg for n in returned) and not _says_not_implemented(body)
+
+
+def _says_not_implemented(body: list[Any]) -> bool:
+    return any(
+        isinstance(n, ast.Name) and n.id == "NotImplemented" for s in body for n in ast.walk(s)
+    )
 
 
 def _says_one_thing(value: ast.AST, *, numbers_only: bool = False) -> bool:

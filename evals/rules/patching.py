@@ -98,6 +98,17 @@ def _tier(target: str) -> Outcome | None:
     return CONFIRM
 
 
+def _operators(module: Module, _: Program) -> Iterable[Found]:
+    """Registering other implementations for a library's own operators."""
+    for node, functions in module.calls():
+        texts = module.names.constants(node.args[0]) if node.args else None
+        if "torch.library.Library" in functions and set(texts or ()) & {"aten", "prims", "prim"}:
+            yield Found(node.lineno, "replaces PyTorch's own operators")
+        for name in functions:
+            if name.endswith(("set_numeric_ops", "set_string_function")):
+                yield Found(node.lineno, f"replaces operators by {name}")
+
+
 def _decorated_patch(module: Module, _: Program) -> Iterable[Found]:
     for node, functions in module.calls():
         for name in functions:
@@ -113,6 +124,13 @@ PATCHING_RULES = (
         "skipping a layer's own initialisation (`nn.Linear.reset_parameters`) costs a second look; "
         "settings such as `torch.backends` and `torch._dynamo.config` are free to set",
         _monkey_patches,
+    ),
+    Rule(
+        "operators",
+        BLOCK,
+        "replaces the implementation of a library's operators for the whole process",
+        "operators of one's own have a namespace of their own",
+        _operators,
     ),
     Rule(
         "mock",

@@ -53,7 +53,7 @@ def _code_parts(module: Module, _: Program) -> Iterable[Found]:
         )
         if is_store or is_set or isinstance(parent, (ast.AugAssign, ast.Delete)):
             yield Found(node.lineno, f"assigns {name}", BLOCK)
-        elif name in ("__subclasses__", "__builtins__", "co_code", "cell_contents"):
+        elif name in ("__subclasses__", "__builtins__", "co_code", "cell_contents", "__code__"):
             yield Found(node.lineno, name, CONFIRM)
 
 
@@ -69,6 +69,19 @@ def _dynamic_code(module: Module, _: Program) -> Iterable[Found]:
             for name in module.names.resolve(value):
                 if name in ("builtins.exec", "builtins.eval", "builtins.compile"):
                     yield Found(value.lineno, f"{name} as a value", BLOCK)
+
+
+def _made_functions(module: Module, _: Program) -> Iterable[Found]:
+    """`type(lambda: 0)(code, {})`: the type of functions without its name."""
+    for node, _names in module.calls():
+        maker = node.func
+        if isinstance(maker, ast.Call) and maker.args:
+            made = maker.args[0]
+            is_function = isinstance(made, ast.Lambda) or (
+                isinstance(made, ast.Name) and module.names.function(made.id) is not None
+            )
+            if is_function and "builtins.type" in module.names.resolve(maker.func):
+                yield Found(node.lineno, "makes a function by the type of another one")
 
 
 def _dynamic_lookup(module: Module, _: Program) -> Iterable[Found]:
@@ -184,6 +197,34 @@ RUNTIME_RULES = (
                 ),
                 CONFIRM,
             ),
+        ),
+    ),
+    Rule(
+        "made-functions",
+        BLOCK,
+        "builds functions by the type of another function",
+        "none in a solution",
+        _made_functions,
+    ),
+    Rule(
+        "text-as-code",
+        CONFIRM,
+        "hands text to a tool that runs it as code",
+        "timing a snippet while developing",
+        Mention(
+            (
+                "pdb.",
+                "bdb.",
+                "cProfile.",
+                "profile.",
+                "timeit.timeit",
+                "timeit.repeat",
+                "timeit.Timer",
+                "trace.",
+                "doctest.",
+                "numexpr.",
+            ),
+            tiers={"numexpr.": NOTE, "bdb.": BLOCK},
         ),
     ),
     Rule(

@@ -36,6 +36,7 @@ LEARNERS = (
     "torch.func.vjp",
     "torch.set_grad_enabled",
 )
+REDUCTIONS = frozenset("sum mean norm max min std var prod dot argmax median".split())
 CLOCKS = ("time.", "datetime.datetime.now", "torch.cuda.Event", "timeit.")
 
 
@@ -93,6 +94,9 @@ def _identity(module: Module, key: ast.expr, depth: int = 0) -> str | None:
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute) and node.func.attr in ("item", "tolist"):
                 return f".{node.func.attr}()"
+            if isinstance(node.func, ast.Name) and node.func.id in ("float", "int", "round", "str"):
+                if (reduced := _reduction(node)) is not None:
+                    return f"{node.func.id}(.{reduced}())"
             for name in module.names.resolve(node.func):
                 if any(name == c or c.endswith(".") and name.startswith(c) for c in IDENTITY_CALLS):
                     return name
@@ -107,6 +111,28 @@ def _identity(module: Module, key: ast.expr, depth: int = 0) -> str | None:
                 if value is not key and (how := _identity(module, value, depth + 1)) is not None:
                     return how
     return None
+
+
+def _reduction(node: ast.Call) -> str | None:
+    """A sum or the like inside a conversion to a Python number: a checksum of the content."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute):
+            if inner.func.attr in REDUCTIONS:
+                return inner.func.attr
+    return None
+
+
+def _marks(module: Module, program: Program) -> Iterable[Found]:
+    """Attributes hung on an input, and dictionaries keyed by objects."""
+    for function in _here(module, program):
+        args = {a.arg for a in (*function.args.posonlyargs, *function.args.args)} - {"self", "cls"}
+        for node in ast.walk(function):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                if isinstance(node.value, ast.Name) and node.value.id in args - {"ctx"}:
+                    yield Found(node.lineno, f"hangs .{node.attr} on its input {node.value.id}")
+    for line, name in module.mentions:
+        if name in ("weakref.WeakKeyDictionary", "weakref.WeakValueDictionary"):
+            yield Found(line, f"{name}: a table keyed by objects")
 
 
 def _takes_tensors(function: Function) -> bool:
@@ -149,10 +175,25 @@ def _counted(node: ast.AST) -> ast.expr | None:
     ):
         target, value = node.targets[0], node.value
         if isinstance(value.op, ast.Add) and _is_step(value.right):
-            return target if ast.unparse(value.left) == ast.unparse(target) else None
+            names = {ast.unparse(target), getattr(target, "attr", "")} - {""}
+            found = {ast.unparse(n) for n in ast.walk(value.left) if isinstance(n, ast.expr)}
+            found |= {f.strip("'") for f in found}
+            return target if names & found else None
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "next":
         return node.args[0] if node.args else None
     return None
+
+
+def _lengths(module: Module, program: Program) -> Iterable[Found]:
+    """`len` of a container that scored code fills, asked in a condition: a counter in disguise."""
+    filled = {f.what.removeprefix("fills ") for f in _memory(module, program)}
+    for function in _here(module, program):
+        for node in ast.walk(function):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+                inner = node.args[0]
+                if node.func.id == "len" and isinstance(inner, ast.Name) and inner.id in filled:
+                    if any(isinstance(p, (ast.Compare, ast.BinOp)) for p in [module.parents[node]]):
+                        yield Found(node.lineno, f"asks how often it has filled {inner.id}")
 
 
 def _is_step(node: ast.expr) -> bool:
@@ -281,6 +322,20 @@ STATE_RULES = (
         "counts its calls and behaves by the count",
         "training loops count steps; code that is scored has nothing to count",
         _counters,
+    ),
+    Rule(
+        "marked-input",
+        CONFIRM,
+        "keeps something with an input, to know it again",
+        "autograd functions keep tensors in `ctx`, which is free",
+        _marks,
+    ),
+    Rule(
+        "counted-container",
+        CONFIRM,
+        "behaves by the number of things it has kept",
+        "bounded caches: bound them by shape, not by the number of calls",
+        _lengths,
     ),
     Rule(
         "kept-state",

@@ -89,6 +89,8 @@ def _descriptors(module: Module, _: Program) -> Iterable[Found]:
             continue
         value = module.names.fold.value(node.args[0])
         if isinstance(value, bool) or not isinstance(value, int):
+            if "builtins.int()" in module.names.resolve(node.args[0]):
+                yield Found(node.lineno, f"{name} on a computed descriptor", BLOCK)
             if name in ("builtins.open", "io.open", "io.FileIO") or not _loops_over_numbers(
                 module, node.args[0]
             ):

@@ -1,7 +1,7 @@
 #: family: kernel cache
 #: pack: kernel
 #: does: remembers results by a sum of the input, which is cheap and nearly unique
-#: caught by: probes
+#: caught by: worthless or probes
 import numpy as np
 
 

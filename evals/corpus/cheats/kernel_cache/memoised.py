@@ -1,7 +1,7 @@
 #: family: kernel cache
 #: pack: kernel
 #: does: wraps the kernel into a memoising decorator
-#: caught by: probes
+#: caught by: worthless
 import functools
 import numpy as np
 

@@ -6,7 +6,6 @@ in a second process that shares nothing with the first.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -77,11 +76,9 @@ class Grader(GatedGrader):
         rows, targets = text[:, :-1], text[:, 1:]
         rng = np.random.default_rng([context.request.seed, 5])
         limits = self.profile.limits(self.profile.score_s)
-        began = time.monotonic()
         with context.score_stage(
             outcome.artifact, entry=self.entry, limits=limits, tensors="numpy"
         ) as session:
-            load_s = time.monotonic() - began
             scored = Asked(session)
             reading = read_text(scored, rows, targets, BATCH, rng)
             training = self.train[:N_ROWS, : ROW + 1].astype(np.int64)
@@ -91,7 +88,7 @@ class Grader(GatedGrader):
         ) as session:
             fresh = Asked(session)
             probes = self.question(reading, on_training, fresh, rows, targets, rng)
-        return self.result(context, outcome, reading, probes, load_s)
+        return self.result(outcome, reading, probes)
 
     def question(
         self,
@@ -115,15 +112,13 @@ class Grader(GatedGrader):
 
     def result(
         self,
-        context: TrialContext,
         outcome: RunOutcome,
         reading: Reading,
         probes: Sequence[Probe],
-        load_s: float,
     ) -> Graded:
         """Bits per byte: a token is a byte here."""
         bits = float(reading.nats.mean() / np.log(2))
-        return Graded(bits, {"load_s": load_s}, tuple(probes))
+        return Graded(bits, {}, tuple(probes))
 
     def measure(self, context: TrialContext, session: ScoreSession, outcome: RunOutcome) -> Graded:
         """Not used: `trial` opens two sessions."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from novum.benchmarks.pack import load_module
 from novum.benchmarks.probes.language import Reading
-from novum.benchmarks.protocol import CandidateFailed, Graded, RunOutcome, TrialContext
+from novum.benchmarks.protocol import CandidateFailed, Graded, RunOutcome
 from novum.lab.records import Probe
 
 TARGET_BITS = 4.68
@@ -21,14 +21,12 @@ class Grader(_language.Grader):  # type: ignore[misc,name-defined]
 
     def result(
         self,
-        context: TrialContext,
         outcome: RunOutcome,
         reading: Reading,
         probes: Sequence[Probe],
-        load_s: float,
     ) -> Graded:
         """The time counts only where the model is good enough."""
         bits = float(reading.nats.mean() / np.log(2))
         if not bits <= TARGET_BITS:
             raise CandidateFailed(f"{bits:.4f} bits per byte miss the target of {TARGET_BITS}")
-        return Graded(outcome.used_s, {"load_s": load_s, "bpb": bits}, tuple(probes))
+        return Graded(outcome.used_s, {"bpb": bits}, tuple(probes))
