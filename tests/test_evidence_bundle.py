@@ -10,7 +10,9 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from novum.app.cli import app
 from novum.app.evidence import check_evidence, write_evidence
 from novum.errors import RecordError, UnknownName, UsageError
 from novum.evals.audit import judge
@@ -196,6 +198,21 @@ def test_the_champion_is_exported_when_no_candidate_is_named(
     path = write_evidence(recorded.run.path.parent, "r1", target=tmp_path)
     report, text = check_evidence(path)
     assert report.holds and "BROKEN" not in text and report.digest in text
+
+
+def test_the_commands_export_and_check_and_a_forgery_has_exit_code_four(
+    recorded: Recorded, tmp_path: Path
+) -> None:
+    runner = CliRunner()
+    runs = str(recorded.run.path.parent)
+    made = runner.invoke(app, ["evidence", "r1", "--runs", runs, "-o", str(tmp_path)])
+    assert made.exit_code == 0, made.output
+    (path,) = tmp_path.glob("*.tar")
+    assert runner.invoke(app, ["verify", str(path)]).exit_code == 0
+    contents = unpack_bundle(path.read_bytes())
+    path.write_bytes(reseal(contents, {"claim.json": b"{}"}))
+    checked = runner.invoke(app, ["verify", str(path)])
+    assert checked.exit_code == 4 and "BROKEN" in checked.output
 
 
 def test_what_is_not_there_is_said(recorded: Recorded, tmp_path: Path) -> None:

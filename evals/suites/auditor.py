@@ -206,7 +206,7 @@ def _summary(report: Report) -> list[str]:
     return lines
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def run(arguments: Sequence[str] | None = None) -> int:
     """Run the suite from the command line; exit code 1 when a goal is missed."""
     parser = argparse.ArgumentParser(prog="novum eval auditor", description=__doc__)
     parser.add_argument("--family", help="run this family only (`honest` for the honest ones)")
@@ -240,4 +240,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -8,7 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from novum.app import eval_commands, look_commands, pack_commands, run_commands
+from novum.app import (
+    eval_commands,
+    look_commands,
+    pack_commands,
+    proof_commands,
+    run_commands,
+)
 from novum.app.doctor import doctor
 from novum.app.guard import guarded
 from novum.app.sandbox import sandbox
@@ -29,6 +35,8 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     look_commands.status,
     look_commands.show,
     look_commands.report,
+    proof_commands.evidence,
+    proof_commands.verify,
     pack_commands.evaluate,
     doctor,
 )
