@@ -12,8 +12,9 @@ from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from math import isfinite
+from math import inf, isfinite
 
+from novum.agents.search.beliefs import Beliefs
 from novum.agents.situation import KindRecord, move_key, moves_of
 from novum.lab.records import (
     Better,
@@ -33,6 +34,8 @@ MAX_FRONTIER = 64
 UNSELECTED = (Purpose.NOISE, Purpose.RACE)
 GOOD = (Label.PROMISING, Label.CONFIRMED)
 BROKEN = (Label.INVALID,)
+UNFIT = (Label.INVALID, Label.HACK, Label.QUARANTINED)
+"""Nothing is built on these, whatever their scores."""
 
 
 @dataclass(slots=True)
@@ -69,7 +72,7 @@ class MoveRecord:
     weight: float = 0.0
 
 
-@dataclass
+@dataclass(eq=False)
 class Findings:
     """The index. Feed it every record once, in the order of the ledger."""
 
@@ -89,6 +92,9 @@ class Findings:
     start: str = ""
     since_progress: int = 0
     """Verdicts since the head last changed for the better."""
+    beliefs: Beliefs = field(default_factory=Beliefs)
+    best_score: Node | None = None
+    """The highest score so far, single trials included: what loops without statistics follow."""
     _frontier: list[tuple[float, str]] = field(default_factory=list)
 
     def oriented(self, metric: float) -> float:
@@ -123,6 +129,11 @@ class Findings:
         if candidate.proposal.startswith("start:"):
             node.label = "start"
             self.start = self.start or candidate.tree
+            self.beliefs.add_start(candidate.tree)
+        else:
+            base = self.common(candidate.parents)
+            kind = proposal.kind if proposal else None
+            self.beliefs.add(candidate.tree, candidate.parents, base, kind)
 
     def note_trial(self, trial: Trial) -> None:
         """A trial ended."""
@@ -136,12 +147,17 @@ class Findings:
             or trial.split != "search"
         ):
             return
+        if trial.purpose in (*UNSELECTED, Purpose.SEARCH):
+            self.beliefs.note(trial.tree, self.oriented(trial.metric))
         if trial.purpose in UNSELECTED:
             node.total += self.oriented(trial.metric)
             node.n += 1
             self._rank(node)
         elif trial.purpose is Purpose.SEARCH and node.first is None:
             node.first = self.oriented(trial.metric)
+        score, best = node.score, self.best_score
+        if score is not None and (best is None or score > (best.score or -inf)):
+            self.best_score = node
 
     def note_verdict(self, verdict: Verdict) -> None:
         """A proposal was judged: credit its moves, and let the candidate join the frontier.
@@ -155,6 +171,11 @@ class Findings:
                 self._rank(node)
             return
         proposal = self.proposals.pop(verdict.proposal)
+        self.beliefs.close(verdict.tree)
+        if verdict.label in UNFIT:
+            self.beliefs.ban(verdict.tree)
+            if node is self.best_score:
+                self.best_score = self.head
         if node is not None:
             before = self.head_score
             node.label = verdict.label
@@ -196,6 +217,11 @@ class Findings:
             return 0.0
         return (node.score - base) / abs(base)
 
+    def kind_of(self, node: Node) -> str:
+        """The kind of change that made a candidate."""
+        belief = self.beliefs.known.get(node.tree)
+        return str(belief.kind) if belief is not None and belief.kind else ""
+
     def tried_on(self, parents: tuple[str, ...]) -> dict[str, str]:
         """Move keys that were tried on these parents, with the proposals that did."""
         return self.attempts.get(lineage_key(parents), {})
@@ -212,6 +238,17 @@ class Findings:
                 seen.update(new)
                 todo += new
         return False
+
+    def common(self, parents: tuple[str, ...], limit: int = 200) -> str:
+        """The youngest candidate that all parents descend from by their first parents."""
+        lines: list[list[str]] = []
+        for tree in parents:
+            line = [tree]
+            while len(line) < limit and (node := self.nodes.get(line[-1])) and node.parents:
+                line.append(node.parents[0])
+            lines.append(line)
+        shared = set(lines[0]).intersection(*lines[1:]) if lines else set()
+        return next((tree for tree in lines[0] if tree in shared), self.start) if lines else ""
 
     def _rank(self, node: Node) -> None:
         if node.label != "start" and node.label not in GOOD:

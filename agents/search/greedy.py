@@ -12,6 +12,7 @@ class Greedy:
     """Every thread improves the current head."""
 
     name = "greedy"
+    race_at = 0.0
 
     def choose(self, findings: Findings, thread: int, rng: Random) -> Choice:
         """Improve the head."""

@@ -26,6 +26,9 @@ class SearchPolicy(Protocol):
     """Pure: the same findings, thread and random state give the same choice."""
 
     name: str
+    race_at: float
+    """Sds above the reference from which a first trial is worth a race. What is below stays
+    unproven and may be built on all the same. Never laxer than the gate's own."""
 
     def choose(self, findings: Findings, thread: int, rng: Random) -> Choice:
         """Where a thread goes next. `findings` holds at least the start."""

@@ -6,10 +6,17 @@ from collections.abc import Callable
 
 from novum.agents.search.frontier import Frontier
 from novum.agents.search.greedy import Greedy
+from novum.agents.search.islands import Islands
 from novum.agents.search.protocol import SearchPolicy
+from novum.agents.search.tree import Tree
 from novum.errors import UnknownName
 
-POLICIES: dict[str, Callable[[], SearchPolicy]] = {"greedy": Greedy, "frontier": Frontier}
+POLICIES: dict[str, Callable[[], SearchPolicy]] = {
+    "frontier": Frontier,
+    "greedy": Greedy,
+    "tree": Tree,
+    "islands": Islands,
+}
 
 
 def make_policy(name: str) -> SearchPolicy:

@@ -1,0 +1,1 @@
+"""`novum eval search`: the policies of the search on landscapes whose truth is known."""
