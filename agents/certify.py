@@ -34,7 +34,7 @@ async def certify(lab: Lab) -> Verdict | None:
     Returns the last verdict, whatever it says; `None` when nothing won a race.
     """
     start = lab.findings.start
-    better = [n for n in lab.findings.frontier if n.label != "start"][:MAX_FALLBACKS]
+    better = lab.findings.finalists(MAX_FALLBACKS)
     alpha = lab.terms.win.alpha_headline / max(1, len(better))
     verdict = None
     for rank, node in enumerate(better):

@@ -47,6 +47,10 @@ async def code(state: State, runtime: Runtime[Lab]) -> State:
     """
     lab = runtime.context
     proposal = lab.findings.proposals[state["proposal"]]
+    if tree := proposal.move.get("retest"):
+        summary = lab.findings.nodes[tree].summary
+        lab.freeze(proposal, lab.archive.files(tree), summary, ())
+        return {"candidate": tree, "turns": 0, "wanted": None}
     session = lab.sessions.get(proposal.id)
     if session is None:
         session = lab.sessions[proposal.id] = open_session(lab, proposal)

@@ -231,6 +231,7 @@ class Lab:
             static=self.precheck(proposal, tree),
             history=self.window.history,
             n_ideas=self.findings.n_proposals,
+            race_at=self.policy.race_at,
             at_s=self.clock(),
             **changes,
         )

@@ -26,6 +26,8 @@ from novum.tools.text import bounded
 if TYPE_CHECKING:
     from novum.agents.situation import Situation
 
+RETEST = "retest"
+"""In a move: the tree of a candidate to measure again."""
 CHOICE = "choice"
 MAX_TURNS = 6
 PRECEDENTS = 8
@@ -44,6 +46,9 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
     id = f"p{thread}-{iteration}"
     choice, reference, seed = choose_where(lab, thread, id)
     if id in lab.findings.proposals:  # recorded before a crash
+        return {"proposal": id, "reference": reference}
+    if choice.mode == "retest":
+        lab.add_proposal(measure_again(lab, state, choice.parents[0]))
         return {"proposal": id, "reference": reference}
     situation = observe(lab, thread, iteration, choice, seed)
     desk = Desk(precedents=lab.memory, check_proposal=lambda p: check(lab, situation, p))
@@ -70,6 +75,23 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
 def after_plan(state: State) -> Literal["coder", "record"]:
     """Write code for a proposal; with none, record that."""
     return "coder" if state.get("proposal") else "record"
+
+
+def measure_again(lab: Lab, state: State, tree: str) -> Proposal:
+    """The proposal to measure a candidate once more: its files, fresh trials, no brain."""
+    node = lab.findings.nodes[tree]
+    old = lab.ledger.proposal(node.proposal)
+    return Proposal(
+        id=f"p{state['thread']}-{state['iteration']}",
+        thread=state["thread"],
+        iteration=state["iteration"],
+        hypothesis=f"{tree[:10]} is as good as it looked: {old.hypothesis}"[:2000],
+        kind=old.kind,
+        parents=node.parents,
+        brain="novum",
+        move={RETEST: tree},
+        created_s=lab.clock(),
+    )
 
 
 def choose_where(lab: Lab, thread: int, id: str) -> tuple[Choice, str, int]:

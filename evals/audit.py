@@ -141,7 +141,9 @@ def _search(ruling: Ruling, noise: NoiseModel) -> Judgement | None:
         return ruling.ask(0, n, Purpose.NOISE, "search", "the reference's noise is not measured")
     result, record = gate(facts, noise)
     ruling.add(record)
-    if stage_arms(facts, Purpose.RACE, "search").candidate or result.outcome == "promising":
+    if stage_arms(facts, Purpose.RACE, "search").candidate or (
+        result.outcome == "promising" and result.gain_sds >= facts.race_at
+    ):
         return None
     interval = (result.gain - 2 * noise.sd, result.gain + 2 * noise.sd)
     if result.outcome == "dropped":

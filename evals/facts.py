@@ -97,6 +97,9 @@ class Facts:
     """What `precheck` and the model review found."""
     history: tuple[PastIdea, ...] = ()
     n_ideas: int = 0
+    race_at: float = 0.0
+    """Sds that a first trial must lie above the reference to be raced, where the search policy asks
+    for more than the gate does: what lies between stays unproven."""
     aim: Aim = "race"
     """How far to go: to promising, to an entry of the list, or to a headline."""
     at_s: float = 0.0

@@ -27,6 +27,7 @@ GAINS: Array = np.maximum(GRID, 0.0)
 KIND_WEIGHT = 8.0
 """Ideas that what is known of all kinds counts for within one kind."""
 MAX_TOP = 64
+ODDS = 1.645
 FIRST_SD = 0.01
 """Noise as a fraction of the start's score, while nothing was repeated."""
 
@@ -152,6 +153,11 @@ class Beliefs:
         """One sample of a candidate's value, its sd scaled by `temper`."""
         belief = self.known[tree]
         return rng.gauss(belief.mean, temper * sqrt(belief.var))
+
+    def beats(self, tree: str, other: str) -> bool:
+        """Whether a candidate is believed to be better than another, at 19 to 1."""
+        one, two = self.known[tree], self.known[other]
+        return one.mean - two.mean > ODDS * sqrt(one.var + two.var)
 
     def _shares(self, belief: Belief) -> Array:
         """Posterior probability of each effect of the grid."""

@@ -210,6 +210,17 @@ class Findings:
     def head_score(self) -> float | None:
         return -self._frontier[0][0] if self._frontier else None
 
+    def finalists(self, n: int) -> list[Node]:
+        """What to certify at the end, best first: by belief, and the best that won a race.
+
+        Certification is a test of its own, so a candidate need not have won one before.
+        """
+        believed = [self.nodes[t] for t in self.beliefs.top if self.beliefs.beats(t, self.start)]
+        named = [node for node in believed if node.label and node.label != "start"]
+        raced = [node for node in self.frontier if node.label != "start"]
+        ranked = [*named[: n - 1], *raced, *named[n - 1 :]]
+        return list({node.tree: node for node in ranked}.values())[:n]
+
     def gain(self, node: Node) -> float:
         """Estimated gain over the start, as a fraction; 0 where nothing is known."""
         base = self.nodes[self.start].score if self.start in self.nodes else None

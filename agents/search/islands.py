@@ -26,15 +26,10 @@ UNFIT = (Label.INVALID, Label.HACK, Label.QUARANTINED)
 
 @dataclass
 class Maps:
-    """Elites by island and cell, for the candidates that were seen so far."""
+    """Where the candidates that were seen so far live."""
 
     home: dict[str, int] = field(default_factory=dict)
-    elites: list[dict[tuple[str, int], Node]] = field(
-        default_factory=lambda: [{} for _ in range(N_ISLANDS)]
-    )
-    open: list[Node] = field(default_factory=list)
-    """Candidates without a verdict when they were last looked at."""
-    n_seen: int = 0
+    islands: list[list[Node]] = field(default_factory=lambda: [[] for _ in range(N_ISLANDS)])
 
 
 class Islands:
@@ -54,7 +49,7 @@ class Islands:
         island = findings.n_proposals % N_ISLANDS
         if findings.n_proposals % MIGRATE_EVERY < N_ISLANDS:
             island = (island - 1) % N_ISLANDS  # the neighbour's elite settles where its child lives
-        elites = list(maps.elites[island].values())
+        elites = elites_of(maps.islands[island], findings)
         if not elites:
             return Choice("improve", (findings.start,))
         luck = rng.random()
@@ -68,7 +63,7 @@ class Islands:
 
 
 def settle(maps: Maps, findings: Findings) -> None:
-    """Take in the candidates that came or were judged since the last call."""
+    """Take in the candidates that came since the last call."""
     fresh: list[Node] = []
     for tree in reversed(findings.nodes):
         if tree in maps.home:
@@ -76,27 +71,24 @@ def settle(maps: Maps, findings: Findings) -> None:
         fresh.append(findings.nodes[tree])
     for node in reversed(fresh):
         parent = node.parents[0] if node.parents else ""
-        is_migrant = maps.n_seen % MIGRATE_EVERY < N_ISLANDS
-        born = maps.n_seen % N_ISLANDS
+        born = len(maps.home) % N_ISLANDS
+        is_migrant = len(maps.home) % MIGRATE_EVERY < N_ISLANDS
         lives = born if is_migrant or parent == findings.start else maps.home.get(parent, born)
         maps.home[node.tree] = lives
-        maps.n_seen += 1
-        maps.open.append(node)
-    waiting = []
-    for node in maps.open:
-        if node.label in UNFIT:
+        if node.label != "start":
+            maps.islands[lives].append(node)
+
+
+def elites_of(nodes: list[Node], findings: Findings) -> list[Node]:
+    """The best candidate of each cell, as the scores stand now."""
+    elites: dict[tuple[str, int], Node] = {}
+    for node in nodes:
+        if node.score is None or not node.label or node.label in UNFIT:
             continue
-        if node.score is None or not node.label:
-            waiting.append(node)
-            continue
-        if node.label == "start":
-            continue
-        kind = findings.kind_of(node)
-        cell = (kind, min(len(node.moves), DEPTHS - 1))
-        elites = maps.elites[maps.home[node.tree]]
+        cell = (findings.kind_of(node), min(len(node.moves), DEPTHS - 1))
         if cell not in elites or score(node) > score(elites[cell]):
             elites[cell] = node
-    maps.open = waiting
+    return list(elites.values())
 
 
 def score(node: Node) -> float:

@@ -15,7 +15,7 @@ from novum.agents.search.protocol import Choice, SearchPolicy
 from novum.evals.audit import RETRY_SDS
 from novum.evals.significance import Design, NoiseModel, race, search_gate
 from novum.evals.significance.gate import PROMISING_SDS
-from novum.evals.suites.search.landscapes import CRASH_COST, Ideas, Landscape, draw_idea, kind_of
+from novum.evals.suites.simulated.landscapes import CRASH_COST, Ideas, Landscape, draw_idea, kind_of
 from novum.lab.records import (
     Candidate,
     Json,
@@ -86,7 +86,7 @@ class Campaign:
     def run(self) -> Outcome:
         """Search until the budget is spent but for the reserve, then certify."""
         self._start()
-        while self.cost < self.budget - RESERVE:
+        while self.cost < self.budget - reserve(self.budget):
             chosen = []
             for thread in range(N_THREADS):
                 reference = self.findings.head.tree
@@ -94,7 +94,7 @@ class Campaign:
                 choice = self.policy.choose(self.findings, thread, rng)
                 chosen.append(self._propose(choice, thread, rng, reference))
             for proposal, ideas, reference in chosen:
-                if self.cost < self.budget - RESERVE:
+                if self.cost < self.budget - reserve(self.budget):
                     self._experiment(proposal, ideas, reference)
         return self._certify()
 
@@ -209,7 +209,7 @@ class Campaign:
         return NoiseModel.from_arms(self.arms)
 
     def _certify(self) -> Outcome:
-        best = [n.tree for n in self.findings.frontier if n.label != "start"][:MAX_FALLBACKS]
+        best = [node.tree for node in self.findings.finalists(MAX_FALLBACKS)]
         claimed, champion = None, None
         for rank, tree in enumerate(best):
             if rank and self.cost + 4 > self.budget:
@@ -252,6 +252,11 @@ class Campaign:
                 for _ in range(n):
                     self.cost += 1.0
                     arm.append(self.landscape.measure(self.ideas[name], self.cost, self.rng))
+
+
+def reserve(budget: int) -> int:
+    """Trials kept back for certification."""
+    return min(RESERVE, budget // 5)
 
 
 def keep_if_better(landscape: Landscape, budget: int, seed: int) -> Outcome:

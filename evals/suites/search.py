@@ -1,0 +1,110 @@
+"""How much each search policy finds, claims and costs, on landscapes whose truth is known.
+
+The policies, the findings and the gates are the real ones; only trials are computed. Gains are in
+sds of one trial's noise. Beside them stands the plain loop that keeps whatever scores better.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from math import sqrt
+from pathlib import Path
+from statistics import fmean, stdev
+
+from novum.agents.search.registry import POLICIES, make_policy
+from novum.evals.suites.simulated.campaign import Campaign, Outcome, keep_if_better
+from novum.evals.suites.simulated.landscapes import HELD_OUT, landscapes
+
+PLAIN = "keep-if-better"
+Task = tuple[str, str, int, int]
+"""Landscape, policy, budget in trials, repeat."""
+
+
+def campaign(task: Task) -> Outcome:
+    """One campaign; a repeat draws another landscape of the same name."""
+    name, policy, budget, repeat = task
+    landscape = next(x for x in landscapes(repeat) if x.name == name)
+    if policy == PLAIN:
+        return keep_if_better(landscape, budget, repeat)
+    return Campaign(landscape, make_policy(policy), budget, repeat).run()
+
+
+def render(outcomes: Iterable[Outcome]) -> str:
+    """The table: a line for each landscape, budget and policy, with 95 % intervals of the means."""
+    groups: dict[tuple[int, str, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault((outcome.budget, outcome.landscape, outcome.policy), []).append(outcome)
+    lines = [
+        "| trials | landscape | policy | true gain, sd | claimed - true, sd | kept | false keeps "
+        "| false champions | ideas | trials used |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (budget, landscape, policy), group in groups.items():
+        over = [o.claimed - o.true_gain for o in group if o.claimed is not None]
+        mark = " (held out)" if landscape in HELD_OUT else ""
+        cells = [
+            f"{budget}",
+            f"{landscape}{mark}",
+            policy,
+            interval([o.true_gain for o in group]),
+            interval(over) if over else "no claim",
+            f"{fmean(o.n_kept for o in group):.1f}",
+            f"{fmean(o.n_false_kept for o in group):.1f}",
+            f"{sum(o.is_false_champion for o in group)} of {len(group)}",
+            f"{fmean(o.n_ideas for o in group):.0f}",
+            f"{fmean(o.cost for o in group):.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def interval(values: Sequence[float]) -> str:
+    """Mean and the half width of its 95 % interval (normal)."""
+    half = 1.96 * stdev(values) / sqrt(len(values)) if len(values) > 1 else float("nan")
+    return f"{fmean(values):.2f} ± {half:.2f}"
+
+
+def measure(
+    tasks: Sequence[Task], n_processes: int, say: Callable[[Outcome], None]
+) -> list[Outcome]:
+    """Run campaigns, several at a time; the order of the results is that of the tasks."""
+    if n_processes == 1:
+        found = []
+        for task in tasks:
+            found.append(campaign(task))
+            say(found[-1])
+        return found
+    with ProcessPoolExecutor(n_processes) as pool:
+        return list(pool.map(campaign, tasks))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Print the table; with `--out` keep every campaign as a line of JSON."""
+    names = [x.name for x in landscapes(0)]
+    parser = argparse.ArgumentParser(prog="novum eval search", description=__doc__)
+    parser.add_argument("--trials", type=int, nargs="+", default=[100, 400, 2000])
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--policies", nargs="+", default=[PLAIN, *POLICIES])
+    parser.add_argument("--landscapes", nargs="+", choices=names, default=names)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    said = parser.parse_args(arguments)
+    tasks = [
+        (name, policy, budget, repeat)
+        for budget in said.trials
+        for name in said.landscapes
+        for policy in said.policies
+        for repeat in range(said.repeats)
+    ]
+
+    def keep(outcome: Outcome) -> None:
+        if said.out:
+            fields = {name: getattr(outcome, name) for name in Outcome.__dataclass_fields__}
+            with said.out.open("a") as file:
+                file.write(json.dumps(fields) + "\n")
+
+    print(render(measure(tasks, said.processes, keep)))
+    return 0

@@ -1,1 +1,0 @@
-"""`novum eval search`: the policies of the search on landscapes whose truth is known."""

@@ -1,0 +1,1 @@
+"""Campaigns on landscapes whose truth is known: what `novum eval search` runs."""
