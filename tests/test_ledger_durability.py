@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import event, text
 
@@ -57,13 +57,16 @@ def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(tmp_path: Path) 
 def test_no_query_of_the_ledger_scans_a_table(tmp_path: Path) -> None:
     ledger = Ledger.create(tmp_path / "ledger.db")
     ledger.add_proposal(Proposal("p1", 0, 0, "h", Kind.DATA, (), "b"))
-    asked: list[tuple[str, Any]] = []
+    asked: list[str] = []
 
-    def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+    def note(statement: str) -> None:
         if statement.lstrip().upper().startswith("SELECT"):
-            asked.append((statement, parameters))
+            asked.append(statement)
 
-    event.listen(ledger._engine, "before_cursor_execute", note)
+    def watch(raw: sqlite3.Connection, *_: object) -> None:
+        raw.set_trace_callback(note)
+
+    event.listen(ledger._engine, "checkout", watch)
     ledger.proposals(thread=0, last=5)
     ledger.proposals(last=5)
     ledger.candidates(proposal="p1")
@@ -86,15 +89,11 @@ def test_no_query_of_the_ledger_scans_a_table(tmp_path: Path) -> None:
     ledger.champion()
     ledger.events(after=5, kinds=["verdict"], limit=3)
     ledger.event("proposal:p1")
-    event.remove(ledger._engine, "before_cursor_execute", note)
+    event.remove(ledger._engine, "checkout", watch)
     assert len(asked) > 15
     with ledger._engine.connect() as connection:
-        for statement, parameters in asked:
-            plan = connection.exec_driver_sql(
-                f"EXPLAIN QUERY PLAN {statement}",
-                parameters,
-            )
-            for row in plan:
+        for statement in list(asked):
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}"):
                 is_scan = row.detail.startswith("SCAN") and "USING INDEX" not in row.detail
                 assert not is_scan, f"{row.detail}: {statement}"
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"

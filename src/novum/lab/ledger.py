@@ -17,14 +17,26 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import Connection, Engine, func, insert, inspect, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    func,
+    insert,
+    inspect,
+    select,
+    update,
+)
 
 from novum.errors import LedgerCorrupt, RecordError, UnknownName, UsageError
 from novum.lab import tables as t
 from novum.lab.chain import GENESIS, Anchor, canonical, checked, link
 from novum.lab.codec import Record, decode, encode
 from novum.lab.projection import Rebuilt, add, project
-from novum.lab.queries import Queries, event_of
+from novum.lab.queries import Queries
 from novum.lab.records import (
     Candidate,
     Directive,
@@ -53,6 +65,7 @@ class _Head:
 
     end: Anchor
     tallies: dict[str, float]
+    ids: dict[str, int]
     is_written: bool = True
 
 
@@ -77,6 +90,8 @@ class Ledger(Queries):
         self._open: Connection | None = None
         self._owner = 0
         self._head: _Head | None = None
+        self._writer: Connection | None = None
+        """Kept between facts: taking one from the pool costs more than the fact."""
 
     @classmethod
     def create(cls, target: Path | str, *, clock: Callable[[], float] = time.time) -> Ledger:
@@ -127,6 +142,8 @@ class Ledger(Queries):
 
     def close(self) -> None:
         """Let go of the database; a second call does nothing more."""
+        with self._lock:
+            self._let_go()
         if not self.read_only:
             with translated(self.target):
                 settle(self._engine)
@@ -392,15 +409,26 @@ class Ledger(Queries):
             if self._open is not None:
                 yield self._open
                 return
-            with translated(self.target), self._engine.connect() as plain:
-                connection = plain.execution_options(writes=True)
-                with connection.begin():
-                    self._open, self._owner = connection, threading.get_ident()
-                    try:
+            with translated(self.target):
+                connection = self._writer = self._writer or self._connect()
+                try:
+                    with connection.begin():
+                        self._open, self._owner = connection, threading.get_ident()
                         yield connection
                         self._write_head(connection)
-                    finally:
-                        self._open, self._owner, self._head = None, 0, None
+                except BaseException:
+                    self._let_go()  # whatever state it is in, the next fact gets a fresh one
+                    raise
+                finally:
+                    self._open, self._owner, self._head = None, 0, None
+
+    def _connect(self) -> Connection:
+        return self._engine.connect().execution_options(writes=True)
+
+    def _let_go(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -420,42 +448,49 @@ class Ledger(Queries):
         head = self._read_head(connection)
         event, text = link(self._clock(), kind, key, payload, head.end)
         change = project(event, lambda table, row: self._find(connection, table, row) or {})
-        connection.execute(
-            insert(t.events),
-            {
-                "seq": event.seq,
-                "at_s": event.at_s,
-                "kind": kind,
-                "key": key,
-                "payload": text,
-                "previous": event.previous,
-                "digest": event.digest,
-            },
-        )
+        row = {"seq": event.seq, "at_s": event.at_s, "kind": kind, "key": key, "payload": text}
+        row |= {"previous": event.previous, "digest": event.digest}
+        self._insert(connection, t.events, row)
         if change.table is not None and change.is_new:
-            connection.execute(insert(change.table), change.row)
+            self._insert(connection, change.table, change.row)
         elif change.table is not None:
-            column = next(iter(change.table.primary_key))
-            connection.execute(
-                update(change.table).where(column == change.key).values(**change.row)
-            )
+            self._update(connection, change.table, change.key, change.row)
         add(head.tallies, change.tallies)
         head.end, head.is_written = Anchor(event.seq, event.digest), False
         return event, True
 
+    def _insert(self, connection: Connection, table: Table, row: Json) -> None:
+        self._prepared.run(connection, ("insert", table.name), lambda: insert(table), row)
+
+    def _update(self, connection: Connection, table: Table, key: object, changes: Json) -> None:
+        def make() -> Update:
+            column = next(iter(table.primary_key))
+            statement = update(table).where(column == bindparam("of"))
+            return statement.values({name: bindparam(f"new_{name}") for name in changes})
+
+        purpose = ("update", table.name, *changes)
+        values = {f"new_{name}": value for name, value in changes.items()}
+        self._prepared.run(connection, purpose, make, {"of": key, **values})
+
     def _read_head(self, connection: Connection) -> _Head:
         """Where the chain ends; read once in a transaction, which holds the lock on it."""
         if self._head is None:
-            row = connection.execute(select(t.head).with_for_update()).one()
-            self._head = _Head(Anchor(row.seq, row.digest), json.loads(row.tallies))
+            c = t.head.c
+
+            def make() -> Select[Any]:
+                return select(c.seq, c.digest, c.tallies, c.ids).with_for_update()
+
+            ((seq, digest, tallies, ids),) = self._prepared.rows(connection, "head", make, {})
+            self._head = _Head(Anchor(seq, digest), json.loads(tallies), json.loads(ids))
         return self._head
 
     def _write_head(self, connection: Connection) -> None:
         head = self._head
         if head is None or head.is_written:
             return
-        values = {"seq": head.end.seq, "digest": head.end.digest}
-        connection.execute(update(t.head).values(**values, tallies=canonical(head.tallies)))
+        changes = {"seq": head.end.seq, "digest": head.end.digest}
+        texts = {"tallies": canonical(head.tallies), "ids": canonical(head.ids)}
+        self._update(connection, t.head, 1, changes | texts)
         head.is_written = True
 
     def _fact(self, kind: str, id: str, record: R) -> R:
@@ -477,26 +512,27 @@ class Ledger(Queries):
                 body |= payload
             return decode(Directive, body)
 
-    def _event(self, connection: Connection, key: str) -> Event | None:
-        row = connection.execute(select(t.events).where(t.events.c.key == key)).first()
-        return None if row is None else event_of(row)
-
     def _next_id(self, connection: Connection, prefix: str) -> str:
-        ids = json.loads(connection.execute(select(t.head.c.ids).with_for_update()).scalar_one())
-        ids[prefix] = ids.get(prefix, 0) + 1
-        connection.execute(update(t.head).values(ids=canonical(ids)))
-        return f"{prefix}{ids[prefix]}"
+        head = self._read_head(connection)
+        head.ids[prefix] = head.ids.get(prefix, 0) + 1
+        head.is_written = False
+        return f"{prefix}{head.ids[prefix]}"
 
     def _next_seed(self, connection: Connection, tree: str) -> int:
-        statement = select(func.max(t.trials.c.seed_index)).where(t.trials.c.tree == tree)
-        highest = connection.execute(statement).scalar()
+        def make() -> Select[Any]:
+            highest = func.max(t.trials.c.seed_index)
+            return select(highest).where(t.trials.c.tree == bindparam("tree"))
+
+        ((highest,),) = self._prepared.rows(connection, "seed", make, {"tree": tree})
         return 0 if highest is None else int(highest) + 1
 
     def _trial_of(self, connection: Connection, effect: str) -> Trial | None:
-        c = t.trials.c
-        body = connection.execute(select(c.body).where(c.effect == effect)).scalar()
-        if body is not None:
-            return decode(Trial, json.loads(body))
+        def make() -> Select[Any]:
+            return select(t.trials.c.body).where(t.trials.c.effect == bindparam("effect"))
+
+        rows = self._prepared.rows(connection, "effect", make, {"effect": effect})
+        if rows:
+            return decode(Trial, json.loads(rows[0][0]))
         reuse = self._find(connection, t.reuses, effect)
         if reuse is None:
             return None
@@ -504,10 +540,14 @@ class Ledger(Queries):
         return None if found is None else decode(Trial, found)
 
     def _finished(self, connection: Connection, key: str) -> Trial | None:
-        c = t.trials.c
-        statement = select(c.body).where(c.key == key, c.status == str(TrialStatus.FINISHED))
-        body = connection.execute(statement.order_by(c.seq).limit(1)).scalar()
-        return None if body is None else decode(Trial, json.loads(body))
+        def make() -> Select[Any]:
+            c = t.trials.c
+            statement = select(c.body).where(c.key == bindparam("key"))
+            finished = statement.where(c.status == str(TrialStatus.FINISHED))
+            return finished.order_by(c.seq).limit(1)
+
+        rows = self._prepared.rows(connection, "finished", make, {"key": key})
+        return decode(Trial, json.loads(rows[0][0])) if rows else None
 
 
 def draw_seed(nonce: str, tree: str, index: int) -> int:

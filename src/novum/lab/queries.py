@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, select
+from sqlalchemy import Connection, Engine, Integer, Select, Table, bindparam, select
 
 from novum.errors import UnknownName
 from novum.lab import tables as t
 from novum.lab.chain import Anchor
 from novum.lab.codec import Record, decode
+from novum.lab.prepared import Prepared
 from novum.lab.records import (
     Candidate,
     Directive,
@@ -32,6 +33,7 @@ from novum.lab.records import (
 from novum.lab.store import shown, translated
 
 R = TypeVar("R", bound=Record)
+EVENT = tuple(t.events.c)
 
 
 class Queries:
@@ -39,6 +41,7 @@ class Queries:
 
     def __init__(self, engine: Engine, target: Path | str) -> None:
         self._engine = engine
+        self._prepared = Prepared(engine.dialect)
         self.target = target
 
     @contextmanager
@@ -60,7 +63,7 @@ class Queries:
         self, *, thread: int | None = None, last: int | None = None
     ) -> tuple[Proposal, ...]:
         """Proposals in the order in which they were made; only the `last` few if asked."""
-        where = [] if thread is None else [t.proposals.c.thread == thread]
+        where = {} if thread is None else {"thread": thread}
         return self._many(t.proposals, Proposal, where, last)
 
     def candidate(self, tree: str) -> Candidate:
@@ -71,7 +74,7 @@ class Queries:
         self, *, proposal: str | None = None, last: int | None = None
     ) -> tuple[Candidate, ...]:
         """Candidates in the order in which they were frozen."""
-        where = [] if proposal is None else [t.candidates.c.proposal == proposal]
+        where = {} if proposal is None else {"proposal": proposal}
         return self._many(t.candidates, Candidate, where, last)
 
     def trial(self, id: str) -> Trial:
@@ -91,7 +94,7 @@ class Queries:
         """Trials in the order in which they were launched."""
         asked = {"tree": tree, "proposal": proposal, "purpose": purpose}
         asked |= {"status": status, "split": split}
-        where = [t.trials.c[k] == str(v) for k, v in asked.items() if v is not None]
+        where = {k: str(v) for k, v in asked.items() if v is not None}
         return self._many(t.trials, Trial, where, last)
 
     def evidence(
@@ -99,7 +102,7 @@ class Queries:
     ) -> tuple[Evidence, ...]:
         """Evidence records, oldest first."""
         asked = {"proposal": proposal, "tree": tree}
-        where = [t.evidence.c[k] == v for k, v in asked.items() if v is not None]
+        where = {k: v for k, v in asked.items() if v is not None}
         return self._many(t.evidence, Evidence, where, last)
 
     def verdict(self, id: str) -> Verdict:
@@ -116,16 +119,16 @@ class Queries:
     ) -> tuple[Verdict, ...]:
         """Verdicts, oldest first."""
         asked = {"proposal": proposal, "tree": tree, "label": label}
-        where = [t.verdicts.c[k] == str(v) for k, v in asked.items() if v is not None]
+        where = {k: str(v) for k, v in asked.items() if v is not None}
         return self._many(t.verdicts, Verdict, where, last)
 
     def lessons(self, *, last: int | None = None) -> tuple[Lesson, ...]:
         """Lessons, oldest first."""
-        return self._many(t.lessons, Lesson, [], last)
+        return self._many(t.lessons, Lesson, {}, last)
 
     def directives(self, *, standing: bool = False) -> tuple[Directive, ...]:
         """Directives, oldest first; only those that still stand if asked."""
-        where = [t.directives.c.status == "standing"] if standing else []
+        where = {"status": "standing"} if standing else {}
         return self._many(t.directives, Directive, where, None)
 
     def champion(self) -> tuple[str, str] | None:
@@ -149,8 +152,7 @@ class Queries:
     def event(self, key: str) -> Event | None:
         """The event of this key, if there is one."""
         with self._reading() as connection:
-            row = connection.execute(select(t.events).where(t.events.c.key == key)).first()
-        return None if row is None else event_of(row)
+            return self._event(connection, key)
 
     def counts(self) -> dict[str, int]:
         """How many there are of `proposals`, `trials.finished`, `verdicts.noise`, `events`, ..."""
@@ -173,10 +175,23 @@ class Queries:
             row = connection.execute(statement).one()
         return json.loads(row.tallies), Anchor(row.seq, row.digest)
 
+    def _event(self, connection: Connection, key: str) -> Event | None:
+        def make() -> Select[Any]:
+            return select(*EVENT).where(t.events.c.key == bindparam("key"))
+
+        rows = self._prepared.rows(connection, "event", make, {"key": key})
+        if not rows:
+            return None
+        seq, at_s, kind, key, payload, previous, digest = rows[0]
+        return Event(seq, at_s, kind, key, json.loads(payload), previous, digest)
+
     def _find(self, connection: Connection, table: Table, key: str) -> Json | None:
-        column = next(iter(table.primary_key))
-        body = connection.execute(select(table.c.body).where(column == key)).scalar()
-        return None if body is None else json.loads(body)
+        def make() -> Select[Any]:
+            column = next(iter(table.primary_key))
+            return select(table.c.body).where(column == bindparam("key"))
+
+        rows = self._prepared.rows(connection, ("find", table.name), make, {"key": key})
+        return json.loads(rows[0][0]) if rows else None
 
     def _one(self, table: Table, record: type[R], key: str) -> R:
         with self._reading() as connection:
@@ -186,16 +201,20 @@ class Queries:
         return decode(record, body)
 
     def _many(
-        self,
-        table: Table,
-        record: type[R],
-        where: Sequence[ColumnElement[bool]],
-        last: int | None,
+        self, table: Table, record: type[R], where: Mapping[str, Any], last: int | None
     ) -> tuple[R, ...]:
-        order = table.c.seq if last is None else table.c.seq.desc()
-        statement = select(table.c.body).where(*where).order_by(order).limit(last)
+        def make() -> Select[Any]:
+            asked = [table.c[name] == bindparam(name) for name in where]
+            statement = select(table.c.body).where(*asked)
+            if last is None:
+                return statement.order_by(table.c.seq)
+            return statement.order_by(table.c.seq.desc()).limit(bindparam("last", type_=Integer))
+
+        purpose = ("many", table.name, *where, last is None)
+        values = {**where} if last is None else {**where, "last": last}
         with self._reading() as connection:
-            bodies = [row[0] for row in connection.execute(statement)]
+            rows = self._prepared.rows(connection, purpose, make, values)
+        bodies = [row[0] for row in rows]
         if last is not None:
             bodies.reverse()
         return tuple(decode(record, json.loads(body)) for body in bodies)

@@ -63,6 +63,7 @@ def _tune_writer(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA journal_size_limit=16777216")
+    connection.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MB: each one waits for the disk
 
 
 def _tune_reader(connection: sqlite3.Connection, _: object) -> None:
@@ -83,7 +84,11 @@ def _begin(connection: Connection) -> None:
     if options.get("plain", False):
         return
     writes = options.get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    text = "BEGIN IMMEDIATE" if writes else "BEGIN"
+    try:
+        connection.connection.cursor().execute(text)
+    except sqlite3.Error as error:
+        raise DBAPIError(text, None, error) from error
 
 
 @contextmanager
