@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, cast
 
 from langchain_core.messages import AIMessage, BaseMessage, messages_from_dict, messages_to_dict
 
+from novum.agents.brains.recorded import KEY
 from novum.agents.control import Interrupted
-from novum.errors import BrainUnavailable, BudgetExhausted
+from novum.errors import BrainUnavailable, BudgetExhausted, RecordingMiss
 from novum.lab.records import Json
 from novum.tools.registry import Tool, schemas
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 EVENT = "answer"
 FAILED = "answer.failed"
-KEY = "novum_key"
-"""Under this name a brain finds the key of the question in the metadata of the call."""
+NO_ANSWER = (BudgetExhausted, BrainUnavailable, RecordingMiss)
+"""What ends the work of a role without being a fault of the lab."""
 POLL_S = 0.5
 """How often a waiting question looks whether the run is to end."""
 

@@ -71,6 +71,7 @@ async def confirm(
     id = f"{purpose}-{tree[:10]}-{reference[:10]}"
     if known := lab.ledger.verdicts(proposal=id, last=1):
         return known[0]
+    await lab.turn(id)
     # The level is fixed by the first call; a resumed one must not test at another.
     lab.note("level", id, {"alpha": alpha, "tree": tree, "reference": reference})
     alpha = (lab.recorded("level", id) or {})["alpha"]

@@ -9,12 +9,13 @@ from typing import Literal
 from langchain_core.messages import HumanMessage
 from langgraph.runtime import Runtime
 
+from novum.agents.ask import NO_ANSWER
 from novum.agents.conversation import Conversation
 from novum.agents.lab import Lab
 from novum.agents.prompting import MAX_TASK, render
 from novum.agents.services import ArchiveCandidates, SandboxShell, smoke_service
 from novum.agents.state import Fix, State
-from novum.errors import BrainUnavailable, BudgetExhausted, ToolError
+from novum.errors import ToolError
 from novum.lab.paths import check_names
 from novum.lab.records import Proposal
 from novum.tools.desk import Desk, GaveUp, Submitted
@@ -56,7 +57,7 @@ async def code(state: State, runtime: Runtime[Lab]) -> State:
         session = lab.sessions[proposal.id] = open_session(lab, proposal)
     try:
         is_done = await work(session, state.get("fixes", []), lab.coder_turns)
-    except (BudgetExhausted, BrainUnavailable) as error:
+    except NO_ANSWER as error:
         return {"dropped": str(error), "broken": False}
     turns = session.talk.n_turns
     if not is_done:
@@ -65,6 +66,7 @@ async def code(state: State, runtime: Runtime[Lab]) -> State:
     if isinstance(outcome, GaveUp):
         return {"dropped": f"given up: {outcome.reason}", "broken": True, "turns": turns}
     assert isinstance(outcome, Submitted)
+    await lab.turn(proposal.id)
     tree = lab.freeze(proposal, outcome.files, outcome.summary, tuple(session.desk.applied))
     return {"candidate": tree, "turns": turns, "wanted": None}
 

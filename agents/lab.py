@@ -7,7 +7,7 @@ trial window, memory), so that an index loaded from the ledger equals one that f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -53,6 +53,10 @@ MOVES = "moves"
 DROPPED = "dropped"
 
 
+async def at_once(id: str) -> None:
+    """Go on without waiting."""
+
+
 @dataclass
 class Lab:
     """Everything a node may use. One a process; threads of research share it."""
@@ -81,6 +85,9 @@ class Lab:
     """How many processes have worked on this run before this one."""
     coder_turns: int = 24
     clock: Callable[[], float] = time.time
+    turn: Callable[[str], Awaitable[None]] = at_once
+    """Awaited with the id of a proposal before something of it is recorded; replay makes it wait
+    for the recorded order."""
     control: Control = field(default_factory=Control)
     directives: Directives = field(default_factory=Directives)
     window: TrialWindow = field(default_factory=TrialWindow)

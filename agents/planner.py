@@ -9,6 +9,7 @@ from langchain_core.messages import HumanMessage
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
+from novum.agents.ask import NO_ANSWER
 from novum.agents.conversation import Conversation
 from novum.agents.lab import Lab
 from novum.agents.observe import observe
@@ -16,7 +17,7 @@ from novum.agents.prompting import MAX_TASK, render
 from novum.agents.search.findings import attempt_key
 from novum.agents.search.protocol import Choice
 from novum.agents.state import State
-from novum.errors import BrainUnavailable, BudgetExhausted, ToolError
+from novum.errors import ToolError
 from novum.lab.records import Json, Kind, Proposal
 from novum.memory.novelty import Attempt, find_duplicate
 from novum.tools.desk import Desk, NothingLeft, Proposed
@@ -59,7 +60,7 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
     talk = Conversation(lab, "planner", f"{id}/planner", PLANNER_TOOLS, desk, opening)
     try:
         await talk.run(MAX_TURNS)
-    except (BudgetExhausted, BrainUnavailable) as error:
+    except NO_ANSWER as error:
         return {"idle": str(error)}
     match desk.outcome:
         case Proposed() as proposed:

@@ -49,6 +49,8 @@ class State(TypedDict, total=False):
     confused: bool
     """Whether it had ideas, but none that could be accepted: asked again, it may have others."""
     wanted: Wanted | None
+    n_steps: int
+    """Nodes that have run in this iteration."""
     step: int
     """Batches of trials run so far."""
     verdict: str

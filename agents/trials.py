@@ -48,6 +48,7 @@ class TrialRunner(Protocol):
     ) -> TrialResult | None:
         """Wait for a slot, first come first served; ask `prepare` (in a worker thread, with the
         number of the slot) what to run on it, and run that; `None` when there was nothing.
+        `label` is the key of the trial.
 
         Raises:
             SandboxLost: the sandbox failed, not the candidate.
@@ -122,7 +123,7 @@ async def run_once(lab: Lab, order: Order, effect: str) -> tuple[Trial, bool]:
         )
 
     try:
-        result = await lab.runner.run(prepare, f"{order.proposal} {order.purpose}")
+        result = await lab.runner.run(prepare, effect)
     except SandboxLost as error:
         ended = lab.ledger.end_trial(launched[0].id, TrialStatus.LOST, error=str(error))
     except BaseException as error:

@@ -42,6 +42,13 @@ def _scripted(words: str, settings: BrainSettings) -> BaseChatModel:
     )
 
 
+def _recorded(words: str, settings: BrainSettings) -> BaseChatModel:
+    """`recorded:RUN`: the answers of an earlier run."""
+    from novum.agents.brains.recorded import from_run
+
+    return from_run(words)
+
+
 def _provider(name: str) -> Maker:
     def make(words: str, settings: BrainSettings) -> BaseChatModel:
         from novum.agents.brains.providers import make_language_model
@@ -55,6 +62,7 @@ PROVIDERS = ("openai", "anthropic", "ollama")
 MAKERS: dict[str, Maker] = {
     "playbook": _playbook,
     "scripted": _scripted,
+    "recorded": _recorded,
     **{name: _provider(name) for name in PROVIDERS},
 }
 

@@ -51,7 +51,8 @@ class BudgetSettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
 class BrainSettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
     """Which model plays which role, and how providers are reached.
 
-    A spec is `playbook`, `openai:MODEL`, `anthropic:MODEL`, `ollama:MODEL` or `scripted:FILE`.
+    A spec is `playbook`, `openai:MODEL`, `anthropic:MODEL`, `ollama:MODEL`, `recorded:RUN`
+    (answers from the trace of an earlier run) or `scripted:FILE`.
     """
 
     default: str = "playbook"

@@ -1,0 +1,1 @@
+"""Replay: the state machine again, from what was recorded, without a model and without a trial."""

@@ -1,0 +1,239 @@
+"""Run the state machine again from a recording and compare every event that it makes.
+
+Nothing is asked of a model and no trial is run: answers and results come from the records, and what
+the machine decides from them (proposals, code, audits, verdicts, what to run next, the state after
+each step) must be what was recorded, event by event, with all threads in the recorded order. The
+clock shows the time of the last recorded event, so limits on time are decided as they were then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import tempfile
+from collections.abc import Coroutine
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from novum.agents.baseline import measure_noise
+from novum.agents.brains.recorded import RecordedModel
+from novum.agents.budget import Budget, BudgetLimits
+from novum.agents.certify import certify, confirm_head
+from novum.agents.graph import RECURSION_LIMIT, build_graph
+from novum.agents.lab import Lab
+from novum.agents.opening import ROLES, SESSION, remember
+from novum.agents.replay.parts import NoSandbox, RecordedAnswers, RecordedRunner, ReplayLedger
+from novum.agents.replay.script import Diverged, EndOfRecording, Script
+from novum.agents.search.findings import Findings
+from novum.agents.search.registry import make_policy
+from novum.benchmarks.pack import find_pack
+from novum.errors import LedgerCorrupt, RecordError, RecordingMiss
+from novum.lab.archive import Archive
+from novum.lab.records import Event, Label
+from novum.lab.run import RunFolder
+from novum.sandboxes.protocol import Sandbox
+from novum.settings import Settings, restore_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What came of a replay."""
+
+    n_events: int
+    """Events of the recording."""
+    n_same: int
+    """Events that were made again, or put in where users and processes made them."""
+    n_steps: int
+    n_answers: int
+    n_trials: int
+    """Recorded trials that stood in for experiments."""
+    problem: str
+    """The first divergence, or why the machine cannot go on; empty when all is the same."""
+    is_same_chain: bool
+    """Whether the digests of the new chain are those of the recorded one, as far as it got."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything that was recorded was made again."""
+        return not self.problem and self.n_same == self.n_events and self.is_same_chain
+
+
+def verify(run: RunFolder) -> Verification:
+    """Check the chain of a run, then make its events again in a scratch folder.
+
+    Raises:
+        LedgerCorrupt: the chain or a table is damaged; the message says where.
+    """
+    with run.ledger(read_only=True) as ledger:
+        ledger.verify(run.anchor())
+        events = ledger.events()
+    if not events:
+        raise RecordError(f"run {run.name} has no events yet.")
+    with tempfile.TemporaryDirectory(prefix="novum-replay-") as scratch:
+        return asyncio.run(_verify(run, events, Path(scratch)))
+
+
+async def _verify(run: RunFolder, events: tuple[Event, ...], scratch: Path) -> Verification:
+    settings = restore_settings(run.info.get("settings", {}))
+    script = Script(events)
+    copy = _copy(run, scratch)
+    with (
+        closing(ReplayLedger.create(copy.ledger_path)) as ledger,
+        closing(remember(copy, _own_memory(settings), run.info["benchmark"])) as memory,
+    ):
+        assert isinstance(ledger, ReplayLedger)
+        lab = _lab(run, copy, settings, script, ledger, memory)
+        ledger.begin(script)
+        problem = await _play(lab, script)
+        at = ledger.anchor()
+        is_same = at.seq == script.position and (
+            at.seq == 0 or events[at.seq - 1].digest == at.digest
+        )
+    made = events[: script.position]
+    return Verification(
+        n_events=len(events),
+        n_same=script.position,
+        n_steps=sum(e.kind == "step" for e in made),
+        n_answers=sum(e.kind == "answer" for e in made),
+        n_trials=sum(e.kind == "trial.ended" for e in made),
+        problem=problem,
+        is_same_chain=is_same,
+    )
+
+
+async def _play(lab: Lab, script: Script) -> str:
+    """Make the events again; returns what stands in the way, if anything does."""
+    work = asyncio.ensure_future(_research(lab, script))
+    watch = asyncio.ensure_future(script.watch())
+    try:
+        await asyncio.wait([work, watch], return_when=asyncio.FIRST_COMPLETED)
+        (work if work.done() else watch).result()
+    except BaseException as error:
+        for fault in _leaves(error):
+            match fault:
+                case EndOfRecording():
+                    continue
+                case Diverged() | RecordingMiss() | LedgerCorrupt():
+                    return str(fault)
+                case RecordError():
+                    return f"after event {script.position}: {fault}"
+                case _:
+                    raise
+    finally:
+        for task in (work, watch):
+            task.cancel()
+        await asyncio.gather(work, watch, return_exceptions=True)
+    if script.next is not None:
+        return str(Diverged(script.next, "the machine ended before it"))
+    return ""
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for e in error.exceptions for leaf in _leaves(e)]
+    return [error]
+
+
+async def _research(lab: Lab, script: Script) -> None:
+    """What `research.work` does, with the iterations that were recorded."""
+    await measure_noise(lab)
+    lab.update_reserve()
+    threads: dict[int, set[int]] = {}
+    for owner in set(script.owners.values()):
+        if found := re.fullmatch(r"p(\d+)-(\d+)", owner):
+            threads.setdefault(int(found[1]), set()).add(int(found[2]))
+    work: list[Coroutine[Any, Any, None]] = [
+        _thread(lab, script, thread, sorted(iterations)) for thread, iterations in threads.items()
+    ]
+    async with asyncio.TaskGroup() as group:
+        for one in work:
+            group.create_task(one)
+    if any(key.startswith("level:certify-") for key in script.by_key):
+        await certify(lab)
+
+
+async def _thread(lab: Lab, script: Script, thread: int, iterations: list[int]) -> None:
+    graph = build_graph()
+    config: Any = {"recursion_limit": RECURSION_LIMIT}
+    for iteration in iterations:
+        await script.turn(f"p{thread}-{iteration}")
+        out = await graph.ainvoke({"thread": thread, "iteration": iteration}, config, context=lab)
+        if out.get("label") == Label.PROMISING:
+            lab.update_reserve()
+            head = lab.findings.head
+            level = f"level:confirm-{head.tree[:10]}-"
+            is_next = any(k.startswith(level) and not script.is_past(k) for k in script.by_key)
+            if is_next and head.tree == out["candidate"]:
+                await confirm_head(lab)
+
+
+def _lab(
+    run: RunFolder,
+    copy: RunFolder,
+    settings: Settings,
+    script: Script,
+    ledger: ReplayLedger,
+    memory: Any,
+) -> Lab:
+    pack = find_pack(settings.benchmark)
+    profile = pack.profile(settings.profile)
+    start = settings.start or pack.manifest.default_start
+    launched = next((e.payload for e in script.events if e.kind == "trial.launched"), None)
+    slots = int(run.info.get("slots", settings.slots or 1))
+    answers = RecordedAnswers(script, run.blobs)
+    model = RecordedModel(find=answers.find)
+    budget = Budget(
+        BudgetLimits(**settings.budget.model_dump()),
+        lambda: ledger.now_s,
+        n_slots=slots,
+        gpus_per_trial=profile.gpus,
+    )
+    budget.started_s = script.events[0].at_s
+    lab = Lab(
+        run=copy,
+        ledger=ledger,
+        archive=Archive.create(copy.archive_path),
+        memory=memory,
+        pack=pack,
+        profile=profile,
+        harness=launched["harness"] if launched else "",
+        hardware=launched["hardware"] if launched else "",
+        start=start,
+        start_files=pack.start_files(start),
+        runner=RecordedRunner(script, run.blobs, slots),
+        sandbox=cast(Sandbox, NoSandbox()),
+        policy=make_policy(settings.policy),
+        brains={role: model for role in ROLES},
+        brain_names={str(role): settings.brain.role(role) for role in ROLES},
+        budget=budget,
+        findings=Findings(pack.manifest.metric.better),
+        scratch=copy.path / "workspaces",
+        coder_turns=settings.brain.coder_turns,
+        clock=lambda: ledger.now_s,
+        turn=script.turn,
+    )
+
+    def outside(event: Event, before_s: float) -> None:
+        if event.kind == SESSION and event.key.endswith("/begin"):
+            lab.session = int(event.key.split(":")[1].split("/")[0])
+            budget.started_s += event.at_s - before_s  # nobody worked between two processes
+
+    ledger.on_outside = outside
+    return lab
+
+
+def _copy(run: RunFolder, scratch: Path) -> RunFolder:
+    """A folder with the run's identity and seeds, and no records."""
+    folder = scratch / run.name
+    folder.mkdir()
+    for name in ("run.toml", "nonce"):
+        shutil.copy(run.path / name, folder / name)
+    return RunFolder.open(folder)
+
+
+def _own_memory(settings: Settings) -> Settings:
+    memory = settings.memory.model_copy(update={"where": None})
+    return settings.model_copy(update={"memory": memory})
