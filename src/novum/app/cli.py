@@ -13,6 +13,7 @@ from novum.app import (
     look_commands,
     pack_commands,
     proof_commands,
+    replay_commands,
     run_commands,
 )
 from novum.app.doctor import doctor
@@ -37,6 +38,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     look_commands.report,
     proof_commands.evidence,
     proof_commands.verify,
+    replay_commands.replay,
     pack_commands.evaluate,
     doctor,
 )
