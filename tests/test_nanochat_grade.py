@@ -27,7 +27,7 @@ from novum.benchmarks.protocol import (
 )
 from novum.errors import PackError
 from novum.lab.records import Outcome, TrialStatus
-from novum.sandboxes.protocol import Exit, ExitCause, Limits
+from novum.sandboxes.protocol import Confinement, Exit, ExitCause, Limits, SandboxedProcess
 from novum.sandboxes.registry import find_sandbox
 from novum.sandboxes.slots import Slot
 
@@ -83,6 +83,9 @@ class Context:
         tensors: Literal["numpy", "torch"] = "torch",
     ) -> Iterator[ScoreSession]:
         yield ModelSession(self.model)
+
+    def launch(self, confinement: Confinement) -> SandboxedProcess:
+        raise AssertionError("this grader has no stage of its own")
 
     def phase(self, name: str, **detail: Any) -> None:
         pass
