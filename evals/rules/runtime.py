@@ -37,7 +37,16 @@ def _attributes(module: Module, wanted: frozenset[str]) -> Iterable[tuple[ast.ex
 
 def _frames(module: Module, _: Program) -> Iterable[Found]:
     for node, name in _attributes(module, FRAME_CONTENT | FRAME_LINKS):
-        yield Found(node.lineno, name, BLOCK if name in FRAME_CONTENT else NOTE)
+        loops = any(True for _ in module.enclosing(node, ast.While, ast.For))
+        if name == "f_back" and loops:
+            yield Found(node.lineno, "walks up the stack", CONFIRM)
+        else:
+            yield Found(node.lineno, name, BLOCK if name in FRAME_CONTENT else NOTE)
+    for node, name in _attributes(module, frozenset({"co_name", "co_filename", "co_qualname"})):
+        tests = [p.test for p in module.enclosing(node, ast.If, ast.While, ast.IfExp)]  # type: ignore[attr-defined]
+        asked = any(node is n for t in tests for n in ast.walk(t))
+        if asked or any(True for _ in module.enclosing(node, ast.Compare)):
+            yield Found(node.lineno, f"asks who has called it: {name}", CONFIRM)
     for line, text in module.texts:
         if text in FRAME_CONTENT:
             yield Found(line, f"the name {text}", CONFIRM)

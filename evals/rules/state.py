@@ -36,6 +36,11 @@ LEARNERS = (
     "torch.func.vjp",
     "torch.set_grad_enabled",
 )
+FORM = frozenset("shape dtype device ndim size itemsize nbytes stride strides is_cuda".split())
+EMPTIES = frozenset(
+    """empty_like zeros_like ones_like full_like new_empty new_zeros len isinstance type range size
+    stride dim numel device""".split()
+)
 REDUCTIONS = frozenset("sum mean norm max min std var prod dot argmax median".split())
 CLOCKS = ("time.", "datetime.datetime.now", "torch.cuda.Event", "timeit.")
 
@@ -230,13 +235,7 @@ def _asked(module: Module, program: Program, name: str) -> bool:
 
 def _memory(module: Module, program: Program) -> Iterable[Found]:
     """Module-level containers that scored code fills."""
-    top = {
-        t.id
-        for s in module.tree.body
-        if isinstance(s, (ast.Assign, ast.AnnAssign))
-        for t in (s.targets if isinstance(s, ast.Assign) else [s.target])
-        if isinstance(t, ast.Name)
-    }
+    top = _top_names(module)
     for function in _here(module, program):
         declared = {n for g in ast.walk(function) if isinstance(g, ast.Global) for n in g.names}
         for node in ast.walk(function):
@@ -254,6 +253,57 @@ def _memory(module: Module, program: Program) -> Iterable[Found]:
                 fills = ("append", "extend", "add", "update", "insert", "appendleft")
                 if node.func.attr in fills and isinstance(owner, ast.Name) and owner.id in top:
                     yield Found(node.lineno, f"fills {owner.id}")
+
+
+def _kept_results(module: Module, program: Program) -> Iterable[Found]:
+    """Values computed from an input, put where the next call finds them."""
+    top = _top_names(module)
+    for function in _here(module, program):
+        tainted = {a.arg for a in (*function.args.posonlyargs, *function.args.args)}
+        tainted -= {"self", "cls", "folder", "device", "ctx"}
+        for _ in range(3):  # names of names
+            for node in ast.walk(function):
+                if isinstance(node, ast.Assign) and _depends(module, node.value, tainted):
+                    tainted |= {
+                        n.id
+                        for t in node.targets
+                        for n in ast.walk(t)
+                        if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+                    }
+        for node in ast.walk(function):
+            if isinstance(node, ast.Assign) and _depends(module, node.value, tainted):
+                for target in node.targets:
+                    owner = target.value if isinstance(target, ast.Subscript) else None
+                    if isinstance(owner, ast.Name) and owner.id in top:
+                        yield Found(node.lineno, f"keeps a result in {owner.id}")
+
+
+def _depends(module: Module, node: ast.expr, tainted: set[str]) -> bool:
+    """Whether a value holds what an input holds; shape, type, device and length do not count."""
+    if isinstance(node, ast.Name):
+        return node.id in tainted
+    if isinstance(node, ast.Attribute):
+        return node.attr not in FORM and _depends(module, node.value, tainted)
+    if isinstance(node, ast.Call):
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        name = node.func.id if isinstance(node.func, ast.Name) else name
+        if name in EMPTIES or module.names.is_own(name) and name[:1].isupper():
+            return False
+    return any(
+        _depends(module, child, tainted)
+        for child in ast.iter_child_nodes(node)
+        if isinstance(child, ast.expr)
+    )
+
+
+def _top_names(module: Module) -> set[str]:
+    return {
+        t.id
+        for s in module.tree.body
+        if isinstance(s, (ast.Assign, ast.AnnAssign))
+        for t in (s.targets if isinstance(s, ast.Assign) else [s.target])
+        if isinstance(t, ast.Name)
+    }
 
 
 def _learning(module: Module, program: Program) -> Iterable[Found]:
@@ -322,6 +372,13 @@ STATE_RULES = (
         "counts its calls and behaves by the count",
         "training loops count steps; code that is scored has nothing to count",
         _counters,
+    ),
+    Rule(
+        "kept-results",
+        CONFIRM,
+        "keeps what it computed from an input where the next call finds it",
+        "graphs and plans keep buffers into which inputs are copied: put them into a class",
+        _kept_results,
     ),
     Rule(
         "marked-input",
