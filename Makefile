@@ -1,0 +1,38 @@
+# make demo   install, and improve a small language model on this machine in about 12 minutes
+# make test   install, and run every check
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+WALL ?= 12m
+
+.PHONY: demo test check fast clean
+
+demo: $(VENV)/.train
+	$(BIN)/novum run nanochat --profile cpu --wall $(WALL)
+
+test: check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+# Format, lint and types: what needs no minutes.
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fast: check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow"
+
+$(VENV)/bin/python:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Novum needs Python 3.11 or newer: make PYTHON=python3.11 ...')"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.train: $(VENV)/bin/python pyproject.toml setup.py constraints.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[train]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml setup.py constraints.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	touch $@ $(VENV)/.train
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
