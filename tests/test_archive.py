@@ -179,6 +179,20 @@ def test_packing_loses_nothing_and_an_open_reader_goes_on(archive: Archive) -> N
     subprocess.run(fsck, check=True, capture_output=True)
 
 
+def test_many_candidates_stay_small_without_being_asked(archive: Archive) -> None:
+    """Loose, each would take four files of at least 4 kB."""
+    text = b"".join(b"value_%d = %d  # a line of a program\n" % (i, i * 7919) for i in range(250))
+    n = 1100
+    _, parent = put(archive, {"train.py": text})
+    for i in range(n):
+        _, parent = put(archive, changed(i % 250, f"changed = {i}", text), parent)
+    archive.pack()
+    files = [f for f in archive.path.rglob("*") if f.is_file()]
+    assert len(files) < 60
+    assert sum(f.stat().st_size for f in files) / n < 2_500, "bytes a candidate"
+    assert len(archive.refs(CANDIDATES)) > 1000
+
+
 def test_the_users_git_settings_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,15 +22,28 @@ LAYERS = {
     "memory": 5,
     "tools": 6,
     "agents": 7,
-    "app": 8,
+    "packs": 6,
+    "suites": 8,
+    "app": 9,
 }
 """A module may import its own layer and those with a lower number; `evals` and `memory` are
-strangers to one another."""
+strangers to one another. A pack's rules speak the audit's language; the suites judge the
+whole lab, so they stand above it."""
 BARE = {"sandboxes", "benchmarks", "evals"}
 """Layers that run on a node with nothing but these installed."""
 BARE_MAY_IMPORT = {"numpy", "pydantic", "psutil", "novum"}
 OF_THE_SANDBOX = {"harness", "facts", "landlock"}
 """Modules that exist only beside code inside a sandbox."""
+
+
+def layer_of(name: str) -> str | None:
+    """The layer of a full module name; `None` for what is not ours or stands outside."""
+    parts = name.split(".")
+    if parts[0] != "novum" or len(parts) < 2:
+        return None
+    if parts[1:3] == ["evals", "suites"]:
+        return "suites"
+    return parts[1] if parts[1] in LAYERS else None
 
 
 def sources() -> list[tuple[str, Path]]:
@@ -43,8 +56,16 @@ def sources() -> list[tuple[str, Path]]:
         single = ROOT / "src" / "novum" / f"{layer}.py"
         if single.is_file():
             found.append((layer, single))
-    inside = ("start", "cheats", "corpus", "attacks", "image", "__pycache__")
+    packs = {path.parent for path in (ROOT / "benchmarks").glob("*/pack.toml")}
+    found = [(_placed(layer, path, packs), path) for layer, path in found]
+    inside = ("problems", "start", "cheats", "corpus", "attacks", "image", "__pycache__")
     return [(layer, path) for layer, path in found if not set(inside) & set(path.parts)]
+
+
+def _placed(layer: str, path: Path, packs: set[Path]) -> str:
+    if "suites" in path.parts:
+        return "suites"
+    return "packs" if packs & set(path.parents) else layer
 
 
 def imports(path: Path) -> list[tuple[str, bool]]:
@@ -70,10 +91,9 @@ def test_imports_point_one_way() -> None:
     wrong = []
     for layer, path in sources():
         for name, _ in imports(path):
-            parts = name.split(".")
-            if parts[0] != "novum" or len(parts) < 2 or parts[1] not in LAYERS:
+            other = layer_of(name)
+            if other is None:
                 continue
-            other = parts[1]
             if LAYERS[other] > LAYERS[layer] or (LAYERS[other] == LAYERS[layer] and other != layer):
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}")
     assert not wrong, "\n".join(wrong)

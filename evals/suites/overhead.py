@@ -9,15 +9,17 @@ A suite looks at the house from outside, so it imports from all of it, where it 
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -68,6 +70,17 @@ class Stopwatch:
                 self._totals[self._name] += time.perf_counter() - began
 
         return timed
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The command: print the table, or one JSON object."""
+    parser = argparse.ArgumentParser(prog="novum eval overhead", description=__doc__)
+    parser.add_argument("--candidates", type=int, default=10_000)
+    parser.add_argument("--json", action="store_true")
+    said = parser.parse_args(arguments)
+    overhead = measure(said.candidates, lambda line: print(line, file=sys.stderr))
+    print(json.dumps(asdict(overhead)) if said.json else render(overhead))
+    return 0
 
 
 def measure(n_candidates: int = 10_000, say: Callable[[str], None] = lambda line: None) -> Overhead:

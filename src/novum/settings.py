@@ -92,8 +92,9 @@ class BrainSettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
 class SandboxSettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
     """Where experiments run."""
 
-    kind: Literal["auto", "docker", "bubblewrap", "process"] = "auto"
-    """`auto` takes the strongest there is; `process` isolates nothing: for your own code only."""
+    kind: str = Field(default="auto", pattern=r"^(auto|bubblewrap|docker(:.+)?|process)$")
+    """`auto` takes the strongest there is; `docker:IMAGE` another image; `process` isolates
+    nothing: for your own code only."""
 
 
 class MemorySettings(BaseModel, extra="forbid", use_attribute_docstrings=True):

@@ -47,7 +47,9 @@ for _command in COMMANDS:
 app.command("eval", context_settings={"ignore_unknown_options": True})(
     guarded(eval_commands.run_suite)
 )
-for _group in (pack_commands.packs, sandbox):
+memory = typer.Typer(name="memory", no_args_is_help=True, help="Keep what was learned.")
+memory.command("rebuild")(look_commands.rebuild_memory)
+for _group in (pack_commands.packs, sandbox, memory):
     for _info in _group.registered_commands:
         if _info.callback is not None:
             _info.callback = guarded(_info.callback)

@@ -1,7 +1,7 @@
 """`novum eval`: run a suite that judges the lab itself.
 
-A suite is a module of `novum.evals.suites` (or, where it needs the agents, of `novum.app.suites`)
-with a function `run(arguments) -> int` that prints its table and returns the exit code.
+A suite is a module of `novum.evals.suites` with a function `run(arguments)` or `main(arguments)`
+that prints its table and returns an exit code.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-PLACES = ("novum.evals.suites", "novum.app.suites")
+ENTRIES = {"run", "main"}
+PLACES = ("novum.evals.suites",)
 
 
 def run_suite(
@@ -36,7 +37,9 @@ def run_suite(
         return
     if suite not in found:
         raise UnknownName(f"no suite {suite!r}; there is {', '.join(found) or 'none'}.")
-    raise typer.Exit(int(import_module(found[suite][0]).run(arguments or [])))
+    module = import_module(found[suite][0])
+    entry = getattr(module, "run", None) or module.main
+    raise typer.Exit(int(entry(arguments or [])))
 
 
 def suites() -> dict[str, tuple[str, str]]:
@@ -51,10 +54,8 @@ def suites() -> dict[str, tuple[str, str]]:
         for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
             for path in sorted(Path(folder).glob("*.py")):
                 tree = ast.parse(path.read_text())
-                is_suite = any(
-                    isinstance(n, ast.FunctionDef) and n.name == "run" for n in tree.body
-                )
-                if is_suite:
+                named = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+                if named & ENTRIES:
                     words = (ast.get_docstring(tree) or "").splitlines()
                     found[path.stem] = (f"{place}.{path.stem}", words[0] if words else "")
     return found

@@ -105,6 +105,26 @@ def report(
         print(path)
 
 
+def rebuild_memory(
+    run: Run = None,
+    runs: Runs = None,
+    where: Annotated[
+        str | None, typer.Option(help="Folder or server address of a shared memory.")
+    ] = None,
+    embedder: Annotated[str, typer.Option(help="What makes the vectors.")] = "ngrams",
+) -> None:
+    """Make the index of lessons anew from the ledger, which is the truth.
+
+    Example: novum memory rebuild nanochat-1
+    """
+    from novum.app.memory import rebuild
+    from novum.app.reading import runs_folder
+    from novum.lab.run import find_run
+
+    folder = find_run(runs_folder(runs), run)
+    print(f"{rebuild([folder.path], where, embedder)} lessons")
+
+
 def _print_status(one: Reading) -> None:
     from novum.app.numbers import moment
 

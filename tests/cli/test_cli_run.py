@@ -1,0 +1,165 @@
+"""Running, measuring and making packs through the command line, with a pack that costs nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from novum.app.cli import app
+from novum.lab.run import RunFolder, find_run
+
+GRADER = '''
+"""Lower values are better; the seed adds noise."""
+import random
+
+from novum.benchmarks.protocol import Graded
+
+
+class Grader:
+    def __init__(self, folder, profile, cache):
+        pass
+
+    def prepare(self):
+        return "none"
+
+    def trial(self, context):
+        scope = {}
+        exec(context.request.files["train.py"], scope)  # the test's own file
+        noise = random.Random(context.request.seed).gauss(0.0, 0.01)
+        return Graded(1.0 + abs(scope["WIDTH"] - 8.0) / 8.0 + noise)
+'''
+
+
+def novum(*words: str) -> Result:
+    return CliRunner().invoke(app, words)
+
+
+@pytest.fixture
+def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "quick"
+    (folder / "start" / "one").mkdir(parents=True)
+    (folder / "start" / "one" / "train.py").write_text(
+        "WIDTH = 4.0\n\n\ndef main():\n    return WIDTH\n"
+    )
+    (folder / "task.md").write_text("Lower the loss.\n")
+    (folder / "grade.py").write_text(GRADER)
+    (folder / "pack.toml").write_text(
+        'id = "quick"\ntitle = "Quick"\nmetric = { name = "loss", better = "lower" }\n'
+        'editable = ["train.py"]\ndefault_start = "one"\nmax_jump = 0.9\n'
+        "[profiles.cpu]\nbudget_s = 1\n"
+    )
+    return folder
+
+
+def test_a_run_ends_with_a_confirmed_champion_and_can_be_gone_on_with(pack: Path) -> None:
+    said = novum("run", str(pack), "--experiments", "6", "--sandbox", "process", "--json")
+    assert said.exit_code == 0, said.output
+    told = [json.loads(line) for line in said.stdout.splitlines()]
+    assert {"proposal", "trial.ended", "verdict", "champion"} <= {t["kind"] for t in told}
+    outcome = told[-1]
+    assert (outcome["kind"], outcome["state"], outcome["n_ideas"]) == ("outcome", "confirmed", 6)
+    assert outcome["gain"] > 0.2
+    run = find_run(Path("runs"), "quick-1")
+    assert run.info["settings"]["benchmark"] == str(pack)
+    assert run.anchor() is not None
+
+    more = novum("resume", "quick-1", "--experiments", "8", "--plain")
+    assert more.exit_code == 0, more.output
+    assert "8 ideas tried" in more.stdout
+    with run.ledger(read_only=True) as ledger:
+        ledger.verify(run.anchor())
+        assert not ledger.counts().get("trials.launched")
+
+
+def test_a_second_process_on_a_run_is_told_who_works_there(pack: Path) -> None:
+    begun = novum("run", str(pack), "--experiments", "1", "--sandbox", "process", "--plain")
+    assert begun.exit_code in (0, 3, 4), begun.output
+    with RunFolder.open(Path("runs/quick-1")).lock():
+        said = novum("resume", "quick-1", "--experiments", "9")
+    assert said.exit_code == 2
+    assert "RunBusy: run quick-1 is in use by process" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "nothere"], "UnknownName: no pack 'nothere'. Installed:"),
+        (["run", "PACK", "--profile", "big"], "pack quick has no profile 'big'; it has cpu"),
+        (["run", "PACK", "--start", "two"], "pack quick has no start 'two'; it has one"),
+        (["run", "PACK", "--brain", "oracle"], "no brain 'oracle'"),
+        (["run", "PACK", "--policy", "luck"], "no search policy 'luck'"),
+        (["run", "PACK", "--wall", "soon"], "'soon' is no time; write 90s, 12m"),
+        (["run", "PACK", "--threads", "0"], "threads = 0 (the command line)"),
+        (["run", "PACK", "--sandbox", "jail"], "sandbox.kind = 'jail'"),
+        (["resume", "nothere"], "no run 'nothere'"),
+        (["evaluate", "one", "--pack", "nothere"], "no pack 'nothere'"),
+        (["evaluate", "nowhere", "--pack", "PACK"], "there is no candidate at nowhere"),
+        (["eval", "nothere"], "no suite 'nothere'; there is "),
+        (["packs", "new", "Bad Name"], "cannot name a pack"),
+    ],
+)
+def test_wrong_words_are_bad_usage_with_a_remedy_and_leave_no_folder(
+    pack: Path, words: list[str], message: str
+) -> None:
+    said = novum(*[str(pack) if word == "PACK" else word for word in words])
+    assert said.exit_code == 2, said.output
+    assert message in said.stderr
+    assert "Traceback" not in said.stderr
+    assert not list(Path().glob("runs/*"))
+
+
+def test_a_bug_leaves_its_traceback_in_a_file_and_not_on_the_screen(
+    pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("novum.benchmarks.pack.find_pack", broken)
+    monkeypatch.setattr("novum.app.guard._folder", Path())
+    said = novum("packs", "show", "x")
+    assert said.exit_code == 1
+    assert "a bug of Novum's: ZeroDivisionError: a bug" in said.stderr
+    assert "Traceback" not in said.stderr
+    (file,) = Path().glob("novum-bug-*.txt")
+    assert "ZeroDivisionError" in file.read_text()
+
+
+def test_evaluate_measures_a_folder_a_file_and_a_start(pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("WIDTH = 8.0\n")
+    for candidate in ("one", str(pack / "start" / "one"), str(tmp_path / "train.py")):
+        said = novum(
+            "evaluate", candidate, "--pack", str(pack), "--trials", "2", "--sandbox", "process",
+            "--seed", "5", "--json",
+        )  # fmt: skip
+        assert said.exit_code == 0, said.output
+        first, _ = (json.loads(line) for line in said.stdout.splitlines())
+        assert first["seed"] == 5
+        assert first["metric"] == pytest.approx(1.0 if "train.py" in candidate else 1.5, abs=0.05)
+
+
+def test_a_new_pack_keeps_the_contract_and_a_broken_one_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert novum("packs", "new", "mine").exit_code == 0
+    assert novum("packs", "new", "mine").exit_code == 2
+    said = novum("packs", "check", "mine", "--sandbox", "process")
+    assert said.exit_code == 0, said.output
+    for kept in ("is deterministic", "catches cheat batch", "leaves nothing behind"):
+        assert f"ok   {kept}" in said.stdout
+    assert "fourier" in novum("packs", "show", "mine").stdout
+
+    (tmp_path / "mine" / "cheats" / "batch.py").unlink()
+    (tmp_path / "mine" / "README.md").unlink()
+    said = novum("packs", "check", "mine", "--sandbox", "process")
+    assert said.exit_code == 1
+    assert "FAIL says what it is" in said.stdout
+    assert "FAIL ships a cheat" in said.stdout
+
+
+def test_the_packs_that_ship_are_listed() -> None:
+    assert "nanochat" in novum("packs", "list").stdout
