@@ -7,17 +7,20 @@ only moves a seed is luck on purpose.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
 
 from novum.evals.evidence import found
 from novum.evals.rules.clex import tokens
-from novum.evals.syntax import normal_form
+from novum.evals.syntax import SEEDERS, normal_form
 from novum.lab.records import Evidence, Outcome
 
 STEP = "change"
 Files = Mapping[str, bytes]
+SEEDS = re.compile(rb"(?i)seed|[^\x00-\x7f]|" + "|".join(sorted(SEEDERS)).encode())
+"""What a file that chooses a seed must hold; a letter beyond ASCII may stand for another one."""
 C_SUFFIXES = (".c", ".cc", ".cpp", ".cxx", ".cu", ".cuh", ".h", ".hpp", ".inl")
 
 
@@ -54,6 +57,8 @@ def _is_same(path: str, candidate: Files, parent: Files, *, ignore_seeds: bool) 
 @lru_cache(maxsize=64)  # a parent is compared with one candidate after another
 def _meaning(path: str, content: bytes, ignore_seeds: bool) -> object:
     """A value that is equal for files that do the same; plain words where nothing is known."""
+    if ignore_seeds and not SEEDS.search(content):
+        return _meaning(path, content, False)
     text = content.decode("utf-8", "replace")
     try:
         if path.endswith(".py"):

@@ -7,6 +7,7 @@ what a reader needs to check it by hand.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isfinite, sqrt
 
 from novum.evals.arms import (
@@ -49,9 +50,18 @@ class Tested:
 
 def measure_noise(facts: Facts) -> NoiseModel:
     """The noise of the metric, from trials that are not this proposal's."""
-    arms = noise_arms(facts)
-    seeds = [[t.seed for t in trials] for trials in arms.values()]
-    return NoiseModel.from_arms([list(map(score, trials)) for trials in arms.values()], seeds=seeds)
+    arms = noise_arms(facts).values()
+    return _noise(
+        tuple(tuple(map(score, trials)) for trials in arms),
+        tuple(tuple(t.seed for t in trials) for trials in arms),
+    )
+
+
+@lru_cache(maxsize=16)  # asked again after each batch of trials, while the arms stay the same
+def _noise(
+    scores: tuple[tuple[float | None, ...], ...], seeds: tuple[tuple[int, ...], ...]
+) -> NoiseModel:
+    return NoiseModel.from_arms(scores, seeds=seeds)
 
 
 def gate(facts: Facts, noise: NoiseModel) -> tuple[GateResult, Evidence]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from novum.lab.records import Outcome
@@ -40,7 +41,7 @@ class Found:
     tier: Outcome | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rule:
     """One rule. `python` looks at a module's syntax tree, `native` at the tokens of C or CUDA."""
 
@@ -67,7 +68,7 @@ class Rule:
         return Hit(self.id, found.tier or self.tier, path, found.line, found.what[:160])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mention:
     """A rule's function that looks for mentions of dotted names, however they are spelt.
 
@@ -81,10 +82,20 @@ class Mention:
     tiers: dict[str, Outcome] = field(default_factory=dict)
 
     def __call__(self, module: Module, program: Program) -> Iterable[Found]:
+        exact, below = self._quick
         for line, name in module.mentions:
+            bare = name.replace("()", "")
+            if bare not in exact and not f"{bare}.".startswith(below):
+                continue
             hit = next((n for n in self.names if matches(name, n)), None)
             if hit is not None and not any(matches(name, b) for b in self.but):
                 yield Found(line, name, self.tiers.get(hit))
+
+    @cached_property
+    def _quick(self) -> tuple[frozenset[str], tuple[str, ...]]:
+        """The names that stand for themselves, and those that stand for all below them."""
+        below = tuple(n for n in self.names if n.endswith("."))
+        return frozenset(self.names) - set(below), below
 
 
 def matches(name: str, pattern: str) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 
-from novum.benchmarks.pack import Pack
+from novum.benchmarks.pack import Pack, load_module
 from novum.evals.evidence import RANK, found
 from novum.evals.rules.catalogue import RULES
 from novum.evals.rules.program import Program
@@ -30,8 +32,7 @@ def scan(
     ]
     for rule in rules:
         hits += rule.scan(program)
-    trusted = Program.of(start)
-    known = Counter(h.key for rule in rules for h in rule.scan(trusted))
+    known = Counter(_keys(tuple(sorted(start.items())), tuple(rules)))
     fresh = []
     for hit in sorted(set(hits), key=lambda h: (h.path, h.line, h.rule, h.what)):
         if known[hit.key] > 0:
@@ -39,6 +40,13 @@ def scan(
         else:
             fresh.append(hit)
     return fresh
+
+
+@lru_cache(maxsize=8)  # a run reads the same start for every candidate
+def _keys(start: tuple[tuple[str, bytes], ...], rules: tuple[Rule, ...]) -> list[tuple[str, str]]:
+    """What the rules find in files that are trusted."""
+    trusted = Program.of(dict(start))
+    return [h.key for rule in rules for h in rule.scan(trusted)]
 
 
 def check_rules(
@@ -65,5 +73,12 @@ def check_rules(
 
 def pack_rules(pack: Pack) -> tuple[Rule, ...]:
     """Rules that a pack adds in its own `rules.py` as `RULES`."""
-    module = pack.module("rules")
-    return tuple(getattr(module, "RULES", ())) if module is not None else ()
+    path = pack.folder / "rules.py"
+    return _rules_of(pack.id, path, path.stat().st_mtime_ns) if path.is_file() else ()
+
+
+@lru_cache(maxsize=8)
+def _rules_of(pack: str, path: Path, _changed_ns: int) -> tuple[Rule, ...]:
+    """Loaded once: rules that are the same objects share what is known of the start."""
+    module = load_module(path, f"novum_pack_{pack.replace('-', '_')}_rules")
+    return tuple(getattr(module, "RULES", ()))

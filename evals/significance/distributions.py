@@ -5,7 +5,7 @@ A bare GPU node has numpy only. The tests compare every function with scipy.
 
 from collections.abc import Callable
 from functools import lru_cache
-from math import erfc, exp, inf, isinf, lgamma, log, log1p, sqrt
+from math import erfc, exp, inf, isinf, lgamma, log, log1p, pi, sqrt
 from statistics import NormalDist
 
 NORMAL = NormalDist()
@@ -47,7 +47,19 @@ def t_isf(p: float, df: float) -> float:
         return normal_isf(p)
     if p > 0.5:
         return -t_isf(1.0 - p, df)
-    return _fall_to(lambda t: t_sf(t, df), p)
+    if not 0.0 < p:
+        raise ValueError(f"a quantile needs a probability between 0 and 1, not {p}")
+    # The tail is convex and above the normal one: Newton's steps from the normal quantile rise to
+    # the solution and never pass it.
+    t = normal_isf(p)
+    log_front = lgamma((df + 1.0) / 2.0) - lgamma(df / 2.0) - 0.5 * log(df * pi)
+    for _ in range(1000):
+        density = exp(log_front - (df + 1.0) / 2.0 * log1p(t * t / df))
+        step = (t_sf(t, df) - p) / density if density else inf
+        if not step > _PRECISION * t or isinf(step):
+            break
+        t += step
+    return t
 
 
 def chi2_sf(x: float, df: float) -> float:
@@ -78,8 +90,11 @@ def beta_cdf(x: float, a: float, b: float) -> float:
         even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
         for term in (even, odd):
-            d = 1.0 / _away_from_zero(1.0 + term * d)
-            c = _away_from_zero(1.0 + term / c)
+            d = 1.0 + term * d
+            d = 1.0 / (d if d > _TINY or d < -_TINY else _TINY)
+            c = 1.0 + term / c
+            if -_TINY <= c <= _TINY:
+                c = _TINY
             fraction *= c * d
         if abs(c * d - 1.0) < _PRECISION:
             break

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import atanh, ceil, inf, isinf, sqrt, tanh
+from math import atanh, ceil, inf, isfinite, isinf, sqrt, tanh
+from statistics import median
 
 import numpy as np
 
@@ -179,14 +180,16 @@ class NoiseModel:
 def _by_seed(trials: FloatArray, seeds: Sequence[int]) -> dict[int, float]:
     values: dict[int, list[float]] = {}
     for value, seed in zip(trials, seeds, strict=True):
-        if np.isfinite(value):
+        if isfinite(value):
             values.setdefault(seed, []).append(float(value))
-    return {seed: float(np.mean(v)) for seed, v in values.items()}
+    return {seed: v[0] if len(v) == 1 else float(np.mean(v)) for seed, v in values.items()}
 
 
 def _repeat_sd(arms: Sequence[FloatArray], seeds: Sequence[Sequence[int]]) -> float | None:
     squares, df = 0.0, 0
     for trials, own in zip(arms, seeds, strict=True):
+        if len(set(own)) == len(own):
+            continue
         for seed in set(own):
             same = measured(trials[np.array(own) == seed])
             if len(same) > 1:
@@ -197,22 +200,24 @@ def _repeat_sd(arms: Sequence[FloatArray], seeds: Sequence[Sequence[int]]) -> fl
 
 def _robust(arms: Sequence[FloatArray]) -> tuple[float, tuple[Outlier, ...]]:
     """Return the sd from absolute deviations about arm medians, and the trials far outside it."""
+    # Plain lists: on arms of a few trials numpy's own overhead is most of the time.
+    measures = [[v for v in a.tolist() if isfinite(v)] for a in arms]
+    middles = {i: median(values) for i, values in enumerate(measures) if len(values) > 2}
     far = [
-        np.abs(measured(a) - np.median(measured(a))) * _mad_factor(len(measured(a)))
-        for a in arms
-        if len(measured(a)) > 2
+        abs(value - middle) * _mad_factor(len(measures[i]))
+        for i, middle in middles.items()
+        for value in measures[i]
     ]
     if not far:
         return float("nan"), ()
-    sd = 1.4826 * float(np.median(np.concatenate(far)))
+    sd = 1.4826 * median(far)
     if sd == 0:
         return sd, ()
     found = [
-        Outlier(i, j, float((value - np.median(measured(a))) / sd))
-        for i, a in enumerate(arms)
-        if len(measured(a)) > 2
-        for j, value in enumerate(a)
-        if np.isfinite(value) and abs(value - np.median(measured(a))) > OUTLIER_SDS * sd
+        Outlier(i, j, (value - middle) / sd)
+        for i, middle in middles.items()
+        for j, value in enumerate(arms[i].tolist())
+        if isfinite(value) and abs(value - middle) > OUTLIER_SDS * sd
     ]
     return sd, tuple(found)
 
