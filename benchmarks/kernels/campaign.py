@@ -85,7 +85,15 @@ class Campaign:
             limits=GPU_LIMITS,
             gpus=() if self.device == "cpu" else ("0",),
             env=kept,
+            cache=Path(tempfile.mkdtemp(prefix="nc-")),
         )
+
+    def __enter__(self) -> Campaign:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End every process."""
+        self.stack.close()
 
     def measure_ceilings(self) -> Ceilings:
         """Ceilings in a process of their own; kept in the output folder."""
@@ -125,7 +133,7 @@ class Campaign:
             except Exception:
                 self.say(f"{problem.name}: {traceback.format_exc()[-1500:]}")
 
-        with self.stack, ThreadPoolExecutor(self.workers) as pool:
+        with ThreadPoolExecutor(self.workers) as pool:
             list(pool.map(one, sorted(self.problems, key=cost_of, reverse=True)))
 
     def evaluator(self) -> Evaluator:
@@ -133,8 +141,7 @@ class Campaign:
         found: Evaluator | None = getattr(self.own, "evaluator", None)
         if found is None or found.is_broken:
             referee = RefereeProcess(self.device, self.threads)
-            plan = replace(self.plan, cache=Path(tempfile.mkdtemp(prefix="nc-")))
-            found = Evaluator(plan, self.launch, referee, self.ceilings, self.gate)
+            found = Evaluator(self.plan, self.launch, referee, self.ceilings, self.gate)
             with self.lock:
                 self.stack.enter_context(referee)
                 self.stack.enter_context(found)
@@ -216,21 +223,27 @@ def score(campaign: Campaign, surveyed: dict[str, Any]) -> list[ProblemResult]:
     solutions: dict[str, str] = {}
     nonce = secrets.token_hex(16)
 
-    def work(evaluator: Evaluator, problem: Problem) -> None:
+    def arms(problem: Problem) -> tuple[Solution, Solution]:
         record = surveyed.get(problem.name, {})
         solution = tuned(solution_of(problem, campaign.files), record.get("tuned", {}))
         modes = best_modes(problem, record)
-        reference = mixed_baseline(problem.definition, problem.workloads, modes)
+        return solution, mixed_baseline(problem.definition, problem.workloads, modes)
+
+    def warm(evaluator: Evaluator, problem: Problem) -> None:
+        wrong = evaluator.warm(problem, *arms(problem))
+        campaign.say(f"{problem.name}: compiled {wrong or ''}")
+
+    def work(evaluator: Evaluator, problem: Problem) -> None:
+        solution, reference = arms(problem)
         result = evaluator.evaluate(problem, solution, reference, nonce)
         with campaign.lock:
             results.append(result)
             solutions[problem.name] = solution.model_dump_json()
             write(campaign.out, results, solutions, nonce, surveyed)
-        campaign.say(
-            f"done, overhead {result.overhead_s:.1f} s, modes {sorted(set(modes.values()))}"
-        )
+        campaign.say(f"{problem.name}: done, overhead {result.overhead_s:.1f} s")
         print(table([result]).rsplit("\n", 1)[0].split("\n", 1)[1], flush=True)
 
+    campaign.each(warm)
     campaign.each(work)
     return results
 
@@ -297,7 +310,12 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command."""
     chosen = parse(words)
-    campaign = Campaign(chosen)
+    with Campaign(chosen) as campaign:
+        return conduct(campaign, chosen)
+
+
+def conduct(campaign: Campaign, chosen: argparse.Namespace) -> int:
+    """Carry out the chosen command."""
     if chosen.command == "survey":
         survey(campaign)
     else:

@@ -34,7 +34,7 @@ from novum.benchmarks.kernels.parties import (
 )
 from novum.benchmarks.kernels.problem import Problem
 from novum.benchmarks.kernels.results import Arm, ProblemResult, WorkloadResult, wall_disagrees
-from novum.benchmarks.kernels.roofline import Ceilings, Operations, bound_of
+from novum.benchmarks.kernels.roofline import Bound, Ceilings, Operations, bound_of
 from novum.benchmarks.kernels.solution import Solution
 from novum.benchmarks.kernels.trace import Status
 from novum.benchmarks.kernels.workload import Workload
@@ -172,6 +172,26 @@ class Evaluator:
         overhead = time.monotonic() - began - computed
         return ProblemResult(problem, candidate.name, results, self.ceilings.device, libs, overhead)
 
+    def warm(self, problem: Problem, candidate: Solution, baseline: Solution) -> list[str]:
+        """Compile both arms for all workloads into their caches; gives what went wrong.
+
+        Raises:
+            PartyFailed: the referee is gone.
+        """
+        wrong: list[str] = []
+        self._open(problem)
+        for arm, solution in zip(ARMS, (candidate, baseline), strict=True):
+            for workload in problem.workloads:
+                result = WorkloadResult(workload)
+                with self._prepare(problem, result, 0, Secret("warm", arm)) as batch:
+                    try:
+                        child = self._child(arm, solution)
+                        self._stage(child, batch, warmups=1, factors=[], free=True)
+                        child.close()
+                    except (PartyFailed, BuildFailed) as error:
+                        wrong.append(f"{arm} {workload.axes}: {error}")
+        return wrong
+
     def quick(self, problem: Problem, solutions: list[Solution]) -> list[dict[str, float] | str]:
         """Best time of each solution on each workload, or what went wrong: for searches only.
 
@@ -207,6 +227,42 @@ class Evaluator:
                 if child is not None:
                     child.close()
         return times
+
+    def bounds(self, problem: Problem) -> list[Bound]:
+        """The limit of every workload on this device.
+
+        Raises:
+            PartyFailed: the reference fails.
+        """
+        self._open(problem)
+        found = []
+        for workload in problem.workloads:
+            with self._prepare(problem, WorkloadResult(workload), 0, Secret("bound", "")) as batch:
+                counted = self._say({"do": "count", "key": batch.key})
+            operations = Operations(counted["matmul_flops"], counted["vector_flops"])
+            found.append(bound_of(problem, workload, operations, self.ceilings))
+        return found
+
+    def profile(self, problem: Problem, solution: Solution) -> list[list[Mapping[str, Any]] | str]:
+        """What the profiler says of a few calls on each workload, or what went wrong.
+
+        Raises:
+            PartyFailed: the referee or the sandbox is gone.
+        """
+        self._open(problem)
+        found: list[list[Mapping[str, Any]] | str] = []
+        for workload in problem.workloads:
+            with self._prepare(problem, WorkloadResult(workload), 0, Secret("look", "")) as batch:
+                try:
+                    child = self._child("search", solution)
+                    self._stage(child, batch, warmups=2, factors=batch.factors[:3])
+                    found.append(
+                        list(child.ask({"do": "profile"}, timeout_s=self.plan.call_s)["calls"])
+                    )
+                    child.close()
+                except PartyFailed as error:
+                    found.append(f"{error.kind}: {error}")
+        return found
 
     def _open(self, problem: Problem) -> None:
         definition = problem.definition.model_dump(mode="json")

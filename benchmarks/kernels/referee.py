@@ -235,6 +235,7 @@ def main(path: str, device: str, threads: int) -> None:
             reply = {"error": repr(error)[:1500], "kind": "REFEREE"}
         finally:
             wire.close_all(descriptors)
+            tensors.tidy(device)
         try:
             wire.send(channel, reply)
         except wire.WireError:

@@ -107,8 +107,9 @@ def count_operations(run: Callable[..., Any], inputs: list[Any]) -> Operations:
             return out
 
     counter: Any = Counter
+    given = [v.clone() if isinstance(v, torch.Tensor) else v for v in inputs]
     with counter(), torch.no_grad():
-        run(*[v.clone() if isinstance(v, torch.Tensor) else v for v in inputs])
+        run(*given)
     return counts
 
 

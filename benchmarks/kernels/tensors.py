@@ -87,3 +87,11 @@ def sketch(tensor: torch.Tensor, vector: torch.Tensor) -> float:
         total = flat[:whole].view(-1, SKETCH).sum(0, dtype=torch.float64) @ vector
     rest = flat[whole:].to(torch.float64)
     return float(total + rest @ vector[: rest.numel()])
+
+
+def tidy(device: str) -> None:
+    """Give cached device memory back, so that other processes on the device can have it."""
+    if device != "cpu":
+        import torch
+
+        torch.cuda.empty_cache()
