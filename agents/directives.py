@@ -7,6 +7,7 @@ A directive has text, which every brain reads, and may have a machine-readable a
     {"ban": "NAME"}         never use this technique or kind of change
     {"pin": "TREE"}         start every proposal from this candidate (a prefix of its id)
     {"repeat": true}        experiments that were tried may be tried again
+    {"idea": {...}}         try this next: hypothesis, kind, move; ends when a thread has taken it
     {"budget": {...}}       other limits: experiments, wall_s, tokens, cost_usd, ...
 """
 
@@ -46,6 +47,11 @@ class Directives:
     def stop(self) -> str:
         """Id of a directive that asks to stop; empty when none does."""
         return next((d.id for d in self.standing if d.action.get("stop")), "")
+
+    @property
+    def ideas(self) -> tuple[Directive, ...]:
+        """Ideas of the user that wait for a thread, oldest first."""
+        return tuple(d for d in self.standing if d.action.get("idea"))
 
     @property
     def allow_repeat(self) -> bool:

@@ -128,6 +128,7 @@ class Lab:
         """Why no new iteration should begin; empty while the search may go on."""
         if self.control.reason:
             return self.control.reason
+        self.read_directives()
         if id := self.directives.stop:
             self.control.stop(f"directive {id} asked to stop")
         elif reason := self.budget.spent(self.findings.n_proposals) or self._satisfied():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 RETEST = "retest"
 """In a move: the tree of a candidate to measure again."""
 CHOICE = "choice"
+IDEA = "idea"
 MAX_TURNS = 6
 PRECEDENTS = 8
 """Nearest lessons that a proposal in words is compared with."""
@@ -52,6 +54,8 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
         lab.add_proposal(measure_again(lab, state, choice.parents[0]))
         return {"proposal": id, "reference": reference}
     situation = observe(lab, thread, iteration, choice, seed)
+    if handed_in := take_idea(lab, state, situation):
+        return {"proposal": handed_in, "reference": reference}
     desk = Desk(precedents=lab.memory, check_proposal=lambda p: check(lab, situation, p))
     opening = HumanMessage(
         render("planner", s=situation, task=bounded(lab.pack.task, MAX_TASK)),
@@ -71,6 +75,40 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
             return {"idle": reason}
     reason = f"the planner made no acceptable proposal in {MAX_TURNS} turns"
     return {"idle": reason, "confused": True}
+
+
+def take_idea(lab: Lab, state: State, situation: Situation) -> str:
+    """Make the oldest idea that the user handed in a proposal; its id, or empty without one.
+
+    An idea that cannot be tried (it was tried before, or a directive forbids it) ends with the
+    reason on record.
+    """
+    id = f"p{state['thread']}-{state['iteration']}"
+    for directive in lab.directives.ideas:
+        idea = directive.action["idea"]
+        proposed = Proposed(idea["hypothesis"], idea["kind"], (), idea.get("move", {}))
+        try:
+            refuse_present(situation, proposed)
+            check(lab, situation, proposed)
+        except ToolError as error:
+            lab.note(IDEA, directive.id, {"proposal": id, "refused": str(error)})
+            lab.ledger.finish_directive(directive.id)
+            continue
+        proposal = as_proposal(lab, state, situation, proposed)
+        with lab.ledger.batch():
+            lab.note(IDEA, directive.id, {"proposal": id, "refused": ""})
+            lab.add_proposal(replace(proposal, brain=directive.author))
+            lab.ledger.finish_directive(directive.id)
+        lab.read_directives()
+        return id
+    return ""
+
+
+def refuse_present(situation: Situation, proposed: Proposed) -> None:
+    """Raise `ToolError` for techniques that the suggested parent has already."""
+    names = proposed.move.get("apply", ())
+    if names and set(names) <= set(situation.head.moves):
+        raise ToolError(f"{', '.join(names)} is part of {situation.head.tree[:10]} already")
 
 
 def after_plan(state: State) -> Literal["coder", "record"]:

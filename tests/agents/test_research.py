@@ -309,3 +309,35 @@ async def test_answers_are_recorded_with_what_was_asked(make_lab: Any) -> None:
     assert [k["key"] for k in kept] == ["p0-0/planner/0", "p0-0/coder/0"]
     assert "situation" in kept[0]["asked"][0]["data"]["additional_kwargs"]
     assert kept[0]["answer"]["data"]["tool_calls"][0]["name"] == "propose"
+
+
+async def test_an_idea_of_the_user_is_tried_next_and_one_that_was_tried_is_refused(
+    make_lab: Any,
+) -> None:
+    lab = make_lab(budget={"experiments": 2})
+    idea = {"hypothesis": "gamma helps", "kind": "schedule", "move": {"apply": ["gamma"]}}
+    for id in ("d1", "d2"):
+        lab.ledger.add_directive(Directive(id, "Try gamma.", action={"idea": idea}, author="ann"))
+    await work(lab, 1)
+    first, second = lab.ledger.proposals(thread=0)
+    assert first.brain == "ann" and first.move["apply"] == ["gamma"]
+    assert second.brain == "playbook"
+    assert [d.status for d in lab.ledger.directives()] == ["done", "done"]
+    refused = {e.key: e.payload["refused"] for e in lab.ledger.events(kinds=["idea"])}
+    assert refused["idea:d1"] == ""
+    assert refused["idea:d2"]
+
+
+async def test_a_stop_is_obeyed_before_the_next_iteration_begins(make_lab: Any) -> None:
+    lab = make_lab(budget={"experiments": 50}, **{"profile": "slow"})
+
+    async def watch() -> None:
+        while not lab.ledger.verdicts():
+            await asyncio.sleep(0.01)
+        lab.ledger.add_directive(Directive("d1", "Enough.", action={"stop": True}))
+
+    watcher = asyncio.create_task(watch())
+    summary = await work(lab, 1)
+    await watcher
+    assert summary.reason == "directive d1 asked to stop"
+    assert lab.findings.n_proposals <= 2

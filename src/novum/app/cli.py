@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from novum.app import (
+    chat_commands,
     eval_commands,
     look_commands,
     pack_commands,
@@ -39,6 +40,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     proof_commands.evidence,
     proof_commands.verify,
     replay_commands.replay,
+    chat_commands.chat,
     pack_commands.evaluate,
     doctor,
 )

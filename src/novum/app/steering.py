@@ -1,0 +1,171 @@
+"""What a person tells a run: directives, written while it works or before it is resumed.
+
+Of two that contradict one another the later one stands; the earlier is withdrawn, and the answer
+says so. Threads read directives before every proposal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from novum.app.numbers import parse_duration
+from novum.errors import UnknownName, UsageError
+from novum.lab.ledger import Ledger
+from novum.lab.records import Directive, Json, Kind
+
+LIMITS: dict[str, Callable[[str], Any]] = {
+    "experiments": int,
+    "wall": parse_duration,
+    "gpu_hours": float,
+    "tokens": int,
+    "cost_usd": float,
+    "target": float,
+    "plateau": int,
+}
+"""Budgets by the name that the command line gives them."""
+NAMES_KEPT = {"wall": "wall_s"}
+MAX_TEXT = 2_000
+
+
+class Steering:
+    """Writes directives into a run's ledger."""
+
+    def __init__(self, ledger: Ledger, author: str = "user") -> None:
+        self.ledger = ledger
+        self.author = author
+
+    def say(self, text: str, action: Json | None = None) -> str:
+        """Add a directive; returns what to tell its author.
+
+        Raises:
+            UsageError: it is empty or too long.
+        """
+        text = text.strip()
+        if not text or len(text) > MAX_TEXT:
+            raise UsageError(f"a directive has 1 to {MAX_TEXT} characters.")
+        action = action or {}
+        with self.ledger.batch():
+            gone = [d for d in self.ledger.directives(standing=True) if clash(d.action, action)]
+            for directive in gone:
+                self.ledger.withdraw_directive(directive.id)
+            made = self.ledger.add_directive(
+                Directive(
+                    self.ledger.next_id("d"),
+                    text,
+                    action=action,
+                    author=self.author,
+                    created_s=time.time(),
+                )
+            )
+        ended = f"; withdrawn: {', '.join(d.id for d in gone)}" if gone else ""
+        return f"{made.id} stands: {made.text}{ended}"
+
+    def withdraw(self, id: str) -> str:
+        """End a directive.
+
+        Raises:
+            UnknownName: there is no such directive, or it has ended.
+        """
+        standing = {d.id for d in self.ledger.directives(standing=True)}
+        if id not in standing:
+            there = ", ".join(sorted(standing)) or "none"
+            raise UnknownName(f"no directive {id!r} stands; there is {there}.")
+        self.ledger.withdraw_directive(id)
+        return f"{id} is withdrawn"
+
+    def pause(self) -> str:
+        """Begin no new experiment until `resume`."""
+        return self.say("Pause: begin nothing new.", {"pause": True})
+
+    def resume(self) -> str:
+        """Withdraw whatever holds or stops the run."""
+        held = [d for d in self.ledger.directives(standing=True) if _holds(d.action)]
+        for directive in held:
+            self.ledger.withdraw_directive(directive.id)
+        if not held:
+            return "nothing held the run"
+        return f"withdrawn: {', '.join(d.id for d in held)}; the run goes on"
+
+    def stop(self) -> str:
+        """End the search, certify, finish."""
+        return self.say("Stop: certify what there is and finish.", {"stop": True})
+
+    def budget(self, words: list[str]) -> str:
+        """Change limits: `experiments=50 wall=2h`.
+
+        Raises:
+            UsageError: a name or value is wrong.
+        """
+        limits: Json = {}
+        for word in words:
+            name, _, value = word.partition("=")
+            if name not in LIMITS:
+                raise UsageError(f"no budget {name!r}; there is {', '.join(LIMITS)}.")
+            try:
+                limits[NAMES_KEPT.get(name, name)] = LIMITS[name](value)
+            except ValueError:
+                raise UsageError(f"{word!r}: {value!r} is no value for {name}.") from None
+        if not limits:
+            raise UsageError("say which: /budget experiments=50 wall=2h")
+        return self.say(f"Budget: {' '.join(words)}.", {"budget": limits})
+
+    def pin(self, tree: str) -> str:
+        """Start every proposal from one candidate.
+
+        Raises:
+            UnknownName: no candidate, or several, begin like that.
+        """
+        found = [c.tree for c in self.ledger.candidates() if tree and c.tree.startswith(tree)]
+        if len(found) != 1:
+            what = f"{len(found)} candidates begin" if found else "no candidate begins"
+            raise UnknownName(f"{what} with {tree!r}; /leaderboard lists them.")
+        return self.say(f"Start from {found[0][:10]}.", {"pin": found[0]})
+
+    def ban(self, name: str, known: tuple[str, ...] = ()) -> str:
+        """Never use a technique or kind of change.
+
+        Raises:
+            UnknownName: it is none of `known` and no kind.
+        """
+        if known and name not in (*known, *Kind):
+            raise UnknownName(f"no technique or kind is called {name!r}.")
+        return self.say(f"Do not use {name}.", {"ban": name})
+
+    def propose(self, words: str, known: tuple[str, ...] = ()) -> str:
+        """Hand in an idea: `technique [technique ...]`, `NAME=VALUE ...`, or a sentence.
+
+        The next thread that plans takes it in place of an idea of its own.
+        """
+        parts = words.split()
+        move: Json = {}
+        kind = Kind.ARCHITECTURE
+        if parts and all(part in known for part in parts):
+            move = {"apply": parts}
+            kind = Kind.COMBINATION if len(parts) > 1 else kind
+        elif parts and all(_is_setting(part) for part in parts):
+            move = {"set": dict(part.split("=", 1) for part in parts)}
+            kind = Kind.CONSTANTS
+        idea = {"hypothesis": words.strip(), "kind": str(kind), "move": move}
+        return self.say(f"Try: {words.strip()}", {"idea": idea})
+
+
+def clash(old: Json, new: Json) -> bool:
+    """Whether two actions cannot both stand."""
+    if "pin" in new and "pin" in old:
+        return True
+    if _holds(new) and _holds(old):
+        return True
+    if "ban" in new and new["ban"] == old.get("ban"):
+        return True
+    return bool(set(new.get("budget", {})) & set(old.get("budget", {})))
+
+
+def _holds(action: Json) -> bool:
+    return bool(action.get("pause") or action.get("stop"))
+
+
+def _is_setting(word: str) -> bool:
+    name, sign, value = word.partition("=")
+    return bool(sign and name.isidentifier() and value)

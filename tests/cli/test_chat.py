@@ -1,0 +1,121 @@
+"""`novum chat`: answers from the records, directives that the run obeys, no model needed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
+from typer.testing import CliRunner
+
+from novum.app.chat import Chat, Words
+from novum.app.cli import app
+from novum.lab.run import RunFolder
+
+
+@pytest.fixture
+def chat(made_run: RunFolder) -> Iterator[Chat]:
+    with made_run.ledger() as ledger:
+        yield Chat(made_run, ledger, made_run.archive(read_only=True))
+
+
+def completions(chat: Chat, text: str) -> list[str]:
+    found = Words(chat).get_completions(Document(text), CompleteEvent())
+    return [c.text for c in found]
+
+
+def test_status_leaderboard_and_why_cite_the_records(chat: Chat) -> None:
+    said = chat.answer("/status")
+    assert "no process works on it" in said and "16 trials" in said
+    assert "v-certify-1 confirmed" in said
+    assert "p0-0 (v-certify-1)" in chat.answer("/leaderboard")
+    why = chat.answer("/why p0-0")
+    assert "Depth helps because features compose" in why
+    assert "e-p0-0 race pass: t 4.2 reached the bound" in why and "t7 race" in why
+
+
+def test_show_has_the_change_of_a_candidate_by_any_name(chat: Chat) -> None:
+    champion = chat.ledger.champion()
+    assert champion is not None
+    for name in ("p0-0", "champion", champion[0][:8]):
+        assert "+DEPTH = 4" in chat.answer(f"/show {name}")
+    assert "loss is nan" in chat.answer("/show t12")
+    assert "is named 'nothing'" in chat.answer("/show nothing")
+
+
+def test_directives_stand_until_withdrawn_and_the_later_of_two_that_clash_stands(
+    chat: Chat,
+) -> None:
+    assert chat.answer("/directive Look at the optimiser.").startswith("d1 stands")
+    tree = chat.ledger.candidates()[0].tree
+    other = chat.ledger.candidates()[1].tree
+    assert chat.answer(f"/pin {tree[:10]}").startswith("d2 stands")
+    assert "withdrawn: d2" in chat.answer(f"/pin {other[:10]}")
+    assert chat.answer("/budget experiments=9 wall=2h").startswith("d4 stands")
+    assert "withdrawn: d4" in chat.answer("/budget wall=3h")
+    assert "wall_s 10800" in chat.answer("/budget")
+    assert "withdrawn" not in chat.answer("/pause")
+    assert "withdrawn: d6" in chat.answer("/stop")
+    assert chat.answer("/resume") == "withdrawn: d7; the run goes on"
+    assert chat.answer("/resume") == "nothing held the run"
+    assert chat.answer("/withdraw d1") == "d1 is withdrawn"
+    assert "no directive 'd1' stands" in chat.answer("/withdraw d1")
+    listed = chat.answer("/directives").splitlines()
+    assert [line.split()[1] for line in listed][:3] == ["withdrawn", "withdrawn", "standing"]
+    chat.ledger.verify()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("hello", "`/directive TEXT` tells the planner"),
+        ("/stauts", "Did you mean /status?"),
+        ("/budget money=3", "no budget 'money'"),
+        ("/budget wall=soon", "'soon' is no value for wall"),
+        ("/pin ffffffff", "no candidate begins with"),
+        ("/directive", "has 1 to 2000 characters"),
+        ("/ban no-such-thing", "no technique or kind is called"),
+        ("/why", "say which"),
+        ("/propose", "say what"),
+    ],
+)
+def test_what_cannot_be_understood_is_said_and_changes_nothing(
+    chat: Chat, line: str, said: str
+) -> None:
+    assert said in chat.answer(line)
+    assert not chat.ledger.directives()
+
+
+def test_words_are_completed(chat: Chat) -> None:
+    assert completions(chat, "/st") == ["/status", "/stop"]
+    chat.answer("/directive Go.")
+    assert completions(chat, "/withdraw ") == ["d1"]
+    assert completions(chat, "/budget wall=2h exp") == ["experiments="]
+    assert "optimiser" in completions(chat, "/ban opt")
+    assert "p0-0" in completions(chat, "/why p")
+    assert set(completions(chat, "/")) == {f"/{name}" for name in chat.commands}
+
+
+def test_two_chats_at_once_give_each_directive_an_id_of_its_own(made_run: RunFolder) -> None:
+    with made_run.ledger() as one, made_run.ledger() as two:
+        archive = made_run.archive(read_only=True)
+        chats = [Chat(made_run, ledger, archive) for ledger in (one, two)]
+        said = [c.answer("/directive Go.") for c in chats * 3]
+        assert [s.split()[0] for s in said] == [f"d{i}" for i in range(1, 7)]
+        one.verify()
+
+
+def test_a_pipe_is_read_line_by_line_and_the_transcript_is_kept(made_run: RunFolder) -> None:
+    lines = "/status\n/propose DEPTH=6\n/quit\n/stop\n"
+    said = CliRunner().invoke(app, ["chat", "demo"], input=lines)
+    assert said.exit_code == 0, said.stderr
+    assert "> /propose DEPTH=6\nd1 stands: Try: DEPTH=6" in said.stdout
+    kept = [json.loads(x) for x in (made_run.path / "chat.jsonl").read_text().splitlines()]
+    assert [k["you"] for k in kept] == ["/status", "/propose DEPTH=6", "/quit"]
+    with made_run.ledger(read_only=True) as ledger:
+        (directive,) = ledger.directives()
+    assert directive.action["idea"]["move"] == {"set": {"DEPTH": "6"}}
+    assert time.time() - directive.created_s < 600
