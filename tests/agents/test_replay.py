@@ -101,8 +101,12 @@ async def test_a_run_cut_off_resumed_and_steered_is_made_again(make_lab: Any) ->
     lab.control.interrupt()
     await running
     lab = make_lab(**given)
+    idea = {"hypothesis": "gamma helps", "kind": "schedule", "move": {"apply": ["gamma"]}}
     lab.ledger.add_directive(Directive("d1", "Not that.", action={"ban": "useless"}))
+    lab.ledger.add_directive(Directive("d2", "Try gamma.", action={"idea": idea}))
+    lab.ledger.add_directive(Directive("d3", "Again.", action={"idea": idea}))
     await work(lab, 2)
+    assert "done" in {d.status for d in lab.ledger.directives()}
     found = await check(keep_settings(lab))
     assert found.problem == "" and found.is_whole
 

@@ -234,7 +234,8 @@ class Chat:
         if not proposal.startswith("start:"):
             yield self.why(proposal)
         for candidate in self.ledger.candidates(proposal=proposal):
-            yield f"candidate {candidate.tree} ({candidate.changed_lines} lines): {candidate.summary}"
+            size = f"{candidate.changed_lines} changed lines"
+            yield f"candidate {candidate.tree} ({size}): {candidate.summary}"
             if candidate.parents:
                 yield self.archive.diff(candidate.parents[0], candidate.tree, max_chars=MAX_DIFF)
 
