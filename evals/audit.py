@@ -148,13 +148,18 @@ def _search(ruling: Ruling, noise: NoiseModel) -> Judgement | None:
     interval = (result.gain - 2 * noise.sd, result.gain + 2 * noise.sd)
     if result.outcome == "dropped":
         return ruling.rule(Label.REGRESSION, result.reason, gain=result.gain, interval=interval)
-    if len(first) == 1 and result.gain_sds >= RETRY_SDS:
+    if len(first) == 1 and result.gain_sds >= retry_at(facts.race_at):
         return ruling.ask(1, 0, Purpose.SEARCH, "search", f"{result.reason}: one second look")
     wanted = trials_wanted(result.gain, noise, facts.terms.win.alpha_list)
     if result.gain > 0:
         reason = f"{result.reason}; {wanted}"
         return ruling.rule(Label.INCONCLUSIVE, reason, gain=result.gain, interval=interval)
     return ruling.rule(Label.NOISE, result.reason, gain=result.gain, interval=interval)
+
+
+def retry_at(race_at: float) -> float:
+    """Sds from which a first trial that is not raced earns a second look: a little below a race."""
+    return max(RETRY_SDS, race_at - RETRY_SDS)
 
 
 def _race(ruling: Ruling, noise: NoiseModel) -> Judgement | None:

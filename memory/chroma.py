@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 LESSONS, FAILURES, KNOWLEDGE = "lessons", "failures", "knowledge"
 KEYWORDS = "keywords.db"
 CANDIDATES = 40
-"""Lessons that each index hands to the ranking; more changed no answer of the labelled queries."""
+"""Lessons that each index hands to the ranking."""
 BATCH = 64
 GATHER_S = 0.5
 """How long the writer waits for more before it writes: one by one, a lesson costs ten times."""

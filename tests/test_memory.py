@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 
 from novum.app.memory import rebuild
+from novum.benchmarks.moves import load_playbook
 from novum.errors import MemoryCorrupt, MemoryMismatch, MemoryUnavailable, RunBusy
+from novum.evals.suites import memory as suite
+from novum.evals.suites.memory import labelled
 from novum.lab.ledger import Ledger
 from novum.lab.records import Kind, Label, Lesson
 from novum.memory.choose import open_memory
@@ -277,3 +280,13 @@ def test_vectors_are_stable_of_length_one_and_near_for_like_spelling() -> None:
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
     assert vectors[0] @ vectors[1] > 0.7 > 0.2 > vectors[0] @ vectors[2]
     assert np.array_equal(embed(["learning rates"])[0], vectors[0])
+
+
+def test_every_labelled_query_is_answered_by_a_technique_of_the_playbook() -> None:
+    queries = labelled()
+    techniques = load_playbook(
+        Path(suite.__file__).resolve().parents[2] / "benchmarks/nanochat/playbook"
+    )
+    assert len({query for query, _ in queries}) == len(queries) >= 200
+    for query, name in queries:
+        assert query.lower() not in techniques[name].hypothesis.lower()

@@ -136,7 +136,9 @@ class Beliefs:
     def effects(self, kind: Kind | None) -> Array:
         """Counts of effects that are expected of a kind, shape (grid,)."""
         shared = self.everywhere / self.everywhere.sum() * KIND_WEIGHT
-        return shared + self.kinds[kind] if kind in self.kinds else shared
+        return np.asarray(
+            shared + self.kinds[kind] if kind in self.kinds else shared, dtype=np.float64
+        )
 
     def expected_gain(self, kind: Kind | None) -> float:
         """What an idea of a kind adds if the harmful ones are not kept, in the metric's unit."""
@@ -164,7 +166,7 @@ class Beliefs:
         effects = self.effects(belief.kind)
         sd = self.sd
         if not belief.n:
-            return effects / effects.sum()
+            return np.asarray(effects / effects.sum(), dtype=np.float64)
         spread = belief.prior_var / sd**2 + 1.0 / belief.n
         gap = (belief.total / belief.n - belief.prior) / sd
         logs = np.log(effects) - 0.5 * (np.clip(gap, -12.0, 12.0) - GRID) ** 2 / spread

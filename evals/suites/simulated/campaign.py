@@ -12,7 +12,7 @@ from random import Random
 
 from novum.agents.search.findings import Findings
 from novum.agents.search.protocol import Choice, SearchPolicy
-from novum.evals.audit import RETRY_SDS
+from novum.evals.audit import retry_at
 from novum.evals.significance import Design, NoiseModel, race, search_gate
 from novum.evals.significance.gate import PROMISING_SDS
 from novum.evals.suites.simulated.landscapes import CRASH_COST, Ideas, Landscape, draw_idea, kind_of
@@ -155,7 +155,7 @@ class Campaign:
             if gate.outcome == "dropped":
                 label = Label.INVALID if first[-1] is None else Label.REGRESSION
                 return label, None if first[-1] is None else gate.gain
-            if len(first) > 1 or gate.gain_sds < RETRY_SDS:
+            if len(first) > 1 or gate.gain_sds < retry_at(self.policy.race_at):
                 return (Label.INCONCLUSIVE if gate.gain > 0 else Label.NOISE), gate.gain
             first.append(self._trial(tree, proposal.id, Purpose.SEARCH))
         arms: tuple[list[float | None], list[float | None]] = ([], [])
