@@ -21,9 +21,10 @@ from novum.benchmarks.kernels.roofline import Ceilings
 if TYPE_CHECKING:
     import torch
 
-CPU_COPY_BYTES = 256 << 20
+CPU_COPY_BYTES = (512 << 10, 4 << 20, 64 << 20)
+"""The small workloads of a CPU live in its caches, which are not flushed: the best size counts."""
 GPU_COPY_BYTES = 4 << 30
-CPU_MATMUL = 1024
+CPU_MATMUL = 512
 GPU_MATMUL = 8192
 REPEATS = 9
 FLUSH_AT_LEAST = 64 << 20
@@ -38,24 +39,35 @@ def measure_cpu() -> Ceilings:
     """Ceilings of the cores that PyTorch may use here."""
     import torch
 
-    source = torch.ones(CPU_COPY_BYTES // 4)
-    target = torch.empty_like(source)
-    copy_s = best(lambda: timed(lambda: target.copy_(source)))
-    read_s = best(lambda: timed(lambda: source.sum()))
+    copy = read = 0.0
+    for size in CPU_COPY_BYTES:
+        source = torch.ones(size // 4)
+        target = torch.empty_like(source)
+        copy = max(copy, 2 * size / copy_s(source, target))
+        read = max(read, size / sum_s(source))
     rates = {}
     for dtype in (torch.float32, torch.bfloat16):
         a = torch.randn(CPU_MATMUL, CPU_MATMUL).to(dtype)
-        rates[name_of(dtype)] = product_rate(a, a.clone(), timed)
-    copy = 2 * CPU_COPY_BYTES / copy_s
+        rates[name_of(dtype)] = max(product_rate(a, a.clone(), timed) for _ in range(5))
     return Ceilings(
         device=cpu_name(),
         copy_bytes_per_s=copy,
-        read_bytes_per_s=max(copy, CPU_COPY_BYTES / read_s),
+        read_bytes_per_s=max(copy, read),
         matmul_flops_per_s=rates,
         empty_call_s=best(lambda: timed(lambda: None)),
         cache_bytes=cpu_cache_bytes(),
         details={"threads": torch.get_num_threads(), "torch": torch.__version__},
     )
+
+
+def copy_s(source: torch.Tensor, target: torch.Tensor) -> float:
+    """Seconds of the quickest copy."""
+    return min(best(lambda: timed(lambda: target.copy_(source))) for _ in range(3))
+
+
+def sum_s(source: torch.Tensor) -> float:
+    """Seconds of the quickest sum."""
+    return min(best(lambda: timed(lambda: source.sum())) for _ in range(3))
 
 
 def measure_gpu(device: str) -> Ceilings:
@@ -68,7 +80,7 @@ def measure_gpu(device: str) -> Ceilings:
     source = torch.ones(GPU_COPY_BYTES, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     wide = source.view(torch.float32)
-    copy_s = best(lambda: event_timed(lambda: target.copy_(source)))
+    moved_s = best(lambda: event_timed(lambda: target.copy_(source)))
     read_s = best(lambda: event_timed(lambda: wide.sum()))
     flush = torch.empty(2 * properties.L2_cache_size, dtype=torch.uint8, device=device)
     rates = {}
@@ -84,8 +96,8 @@ def measure_gpu(device: str) -> Ceilings:
     after = clocks()
     return Ceilings(
         device=properties.name,
-        copy_bytes_per_s=2 * GPU_COPY_BYTES / copy_s,
-        read_bytes_per_s=max(GPU_COPY_BYTES / read_s, 2 * GPU_COPY_BYTES / copy_s),
+        copy_bytes_per_s=2 * GPU_COPY_BYTES / moved_s,
+        read_bytes_per_s=max(GPU_COPY_BYTES / read_s, 2 * GPU_COPY_BYTES / moved_s),
         matmul_flops_per_s=rates,
         empty_call_s=best(lambda: event_timed(lambda: None, flush)),
         cache_bytes=properties.L2_cache_size,
