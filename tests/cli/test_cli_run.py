@@ -13,6 +13,7 @@ from novum.lab.run import RunFolder, find_run
 
 GRADER = '''
 """Lower values are better; the seed adds noise."""
+import math
 import random
 
 from novum.benchmarks.protocol import Graded
@@ -29,7 +30,8 @@ class Grader:
         scope = {}
         exec(context.request.files["train.py"], scope)  # the test's own file
         noise = random.Random(context.request.seed).gauss(0.0, 0.01)
-        return Graded(1.0 + abs(scope["WIDTH"] - 8.0) / 8.0 + noise)
+        off = abs(math.log(scope["WIDTH"] / 8.0)) + abs(math.log(scope["RATE"] / 0.1)) / 2
+        return Graded(1.0 + off / 2 + noise)
 '''
 
 
@@ -43,7 +45,7 @@ def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "quick"
     (folder / "start" / "one").mkdir(parents=True)
     (folder / "start" / "one" / "train.py").write_text(
-        "WIDTH = 4.0\n\n\ndef main():\n    return WIDTH\n"
+        "WIDTH = 4.0\nRATE = 0.3\n\n\ndef main():\n    return WIDTH, RATE\n"
     )
     (folder / "task.md").write_text("Lower the loss.\n")
     (folder / "grade.py").write_text(GRADER)
@@ -56,20 +58,20 @@ def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_run_ends_with_a_confirmed_champion_and_can_be_gone_on_with(pack: Path) -> None:
-    said = novum("run", str(pack), "--experiments", "6", "--sandbox", "process", "--json")
+    said = novum("run", str(pack), "--experiments", "10", "--sandbox", "process", "--json")
     assert said.exit_code == 0, said.output
     told = [json.loads(line) for line in said.stdout.splitlines()]
     assert {"proposal", "trial.ended", "verdict", "champion"} <= {t["kind"] for t in told}
     outcome = told[-1]
-    assert (outcome["kind"], outcome["state"], outcome["n_ideas"]) == ("outcome", "confirmed", 6)
-    assert outcome["gain"] > 0.2
+    assert (outcome["kind"], outcome["state"], outcome["n_ideas"]) == ("outcome", "confirmed", 10)
+    assert outcome["gain"] > 0.03
     run = find_run(Path("runs"), "quick-1")
     assert run.info["settings"]["benchmark"] == str(pack)
     assert run.anchor() is not None
 
-    more = novum("resume", "quick-1", "--experiments", "8", "--plain")
+    more = novum("resume", "quick-1", "--experiments", "12", "--plain")
     assert more.exit_code == 0, more.output
-    assert "8 ideas tried" in more.stdout
+    assert "12 ideas tried" in more.stdout, more.stdout[-900:]
     with run.ledger(read_only=True) as ledger:
         ledger.verify(run.anchor())
         assert not ledger.counts().get("trials.launched")
@@ -129,7 +131,7 @@ def test_a_bug_leaves_its_traceback_in_a_file_and_not_on_the_screen(
 
 
 def test_evaluate_measures_a_folder_a_file_and_a_start(pack: Path, tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text("WIDTH = 8.0\n")
+    (tmp_path / "train.py").write_text("WIDTH = 8.0\nRATE = 0.1\n")
     for candidate in ("one", str(pack / "start" / "one"), str(tmp_path / "train.py")):
         said = novum(
             "evaluate", candidate, "--pack", str(pack), "--trials", "2", "--sandbox", "process",
@@ -138,7 +140,7 @@ def test_evaluate_measures_a_folder_a_file_and_a_start(pack: Path, tmp_path: Pat
         assert said.exit_code == 0, said.output
         first, _ = (json.loads(line) for line in said.stdout.splitlines())
         assert first["seed"] == 5
-        assert first["metric"] == pytest.approx(1.0 if "train.py" in candidate else 1.5, abs=0.05)
+        assert first["metric"] == pytest.approx(1.0 if "train.py" in candidate else 1.62, abs=0.05)
 
 
 def test_a_new_pack_keeps_the_contract_and_a_broken_one_does_not(
