@@ -12,6 +12,7 @@ from langgraph.runtime import Runtime
 from novum.agents.ask import NO_ANSWER
 from novum.agents.conversation import Conversation
 from novum.agents.lab import Lab
+from novum.agents.outside import FILES, hand_in
 from novum.agents.prompting import MAX_TASK, render
 from novum.agents.services import ArchiveCandidates, SandboxShell, smoke_service
 from novum.agents.state import Fix, State
@@ -52,6 +53,8 @@ async def code(state: State, runtime: Runtime[Lab]) -> State:
         summary = lab.findings.nodes[tree].summary
         lab.freeze(proposal, lab.archive.files(tree), summary, ())
         return {"candidate": tree, "turns": 0, "wanted": None}
+    if FILES in proposal.move:
+        return take_files(lab, proposal, state.get("fixes", []))
     session = lab.sessions.get(proposal.id)
     if session is None:
         session = lab.sessions[proposal.id] = open_session(lab, proposal)
@@ -69,6 +72,16 @@ async def code(state: State, runtime: Runtime[Lab]) -> State:
     await lab.turn(proposal.id)
     tree = lab.freeze(proposal, outcome.files, outcome.summary, tuple(session.desk.applied))
     return {"candidate": tree, "turns": turns, "wanted": None}
+
+
+def take_files(lab: Lab, proposal: Proposal, fixes: Sequence[Fix]) -> State:
+    """Freeze what was handed in from outside. Nobody is there to repair it."""
+    if fixes:
+        return {"dropped": f"it does not run: {bounded(fixes[-1]['error'], 1_000)}", "broken": True}
+    try:
+        return {"candidate": hand_in(lab, proposal), "turns": 0, "wanted": None}
+    except ToolError as error:
+        return {"dropped": f"refused: {error}", "broken": True}
 
 
 def after_code(state: State) -> Literal["experimenter", "record"]:

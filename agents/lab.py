@@ -85,6 +85,7 @@ class Lab:
     """How many processes have worked on this run before this one."""
     coder_turns: int = 24
     clock: Callable[[], float] = time.time
+    is_replay: bool = False
     turn: Callable[[str], Awaitable[None]] = at_once
     """Awaited with the id of a proposal before something of it is recorded; replay makes it wait
     for the recorded order."""

@@ -14,6 +14,7 @@ from novum.agents.ask import NO_ANSWER
 from novum.agents.conversation import Conversation
 from novum.agents.lab import Lab
 from novum.agents.observe import observe
+from novum.agents.outside import EXTERNAL, wait_for_ideas
 from novum.agents.prompting import MAX_TASK, render
 from novum.agents.search.findings import attempt_key
 from novum.agents.search.protocol import Choice
@@ -53,9 +54,12 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
     if choice.mode == "retest":
         lab.add_proposal(measure_again(lab, state, choice.parents[0]))
         return {"proposal": id, "reference": reference}
+    await wait_for_ideas(lab, id)
     situation = observe(lab, thread, iteration, choice, seed)
     if handed_in := take_idea(lab, state, situation):
         return {"proposal": handed_in, "reference": reference}
+    if lab.brain_names["planner"] == EXTERNAL:
+        return {"idle": lab.control.reason or "what was handed in cannot be tried"}
     desk = Desk(precedents=lab.memory, check_proposal=lambda p: check(lab, situation, p))
     opening = HumanMessage(
         render("planner", s=situation, task=bounded(lab.pack.task, MAX_TASK)),
@@ -86,7 +90,8 @@ def take_idea(lab: Lab, state: State, situation: Situation) -> str:
     id = f"p{state['thread']}-{state['iteration']}"
     for directive in lab.directives.ideas:
         idea = directive.action["idea"]
-        proposed = Proposed(idea["hypothesis"], idea["kind"], (), idea.get("move", {}))
+        parents = tuple(idea.get("parents", ()))
+        proposed = Proposed(idea["hypothesis"], idea["kind"], parents, idea.get("move", {}))
         try:
             refuse_present(situation, proposed)
             check(lab, situation, proposed)

@@ -26,6 +26,7 @@ from novum.agents.design import is_long
 from novum.agents.graph import RECURSION_LIMIT, build_graph
 from novum.agents.lab import Lab
 from novum.agents.opening import SESSION, open_lab
+from novum.agents.outside import EXTERNAL
 from novum.agents.state import State
 from novum.agents.summary import Summary, summarise
 from novum.lab.records import Label
@@ -134,6 +135,8 @@ class Thread:
                 return
             self.n_confused = self.n_confused + 1 if out.get("confused") else 0
             if out.get("idle"):
+                if lab.brain_names["planner"] == EXTERNAL:
+                    continue  # the planner itself waits for ideas
                 if not 0 < self.n_confused < MAX_CONFUSED:
                     await self.wait_for_findings(out["idle"])
             elif out.get("label") == Label.PROMISING:

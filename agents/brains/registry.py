@@ -42,6 +42,13 @@ def _scripted(words: str, settings: BrainSettings) -> BaseChatModel:
     )
 
 
+def _external(words: str, settings: BrainSettings) -> BaseChatModel:
+    """`external`: ideas are handed in from outside; moves of the playbook are coded as usual."""
+    from novum.agents.brains.playbook import PlaybookModel
+
+    return PlaybookModel()
+
+
 def _recorded(words: str, settings: BrainSettings) -> BaseChatModel:
     """`recorded:RUN`: the answers of an earlier run."""
     from novum.agents.brains.recorded import from_run
@@ -63,6 +70,7 @@ MAKERS: dict[str, Maker] = {
     "playbook": _playbook,
     "scripted": _scripted,
     "recorded": _recorded,
+    "external": _external,
     **{name: _provider(name) for name in PROVIDERS},
 }
 

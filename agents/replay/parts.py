@@ -13,7 +13,13 @@ from sqlalchemy import Connection, Engine
 
 from novum.agents.replay.script import Script, is_from_outside
 from novum.benchmarks.protocol import TrialRequest, TrialResult
-from novum.errors import BrainUnavailable, BudgetExhausted, RecordingMiss, SandboxLost
+from novum.errors import (
+    BrainUnavailable,
+    BudgetExhausted,
+    RecordingMiss,
+    SandboxLost,
+    UnknownName,
+)
 from novum.lab.blobs import Blobs
 from novum.lab.codec import decode
 from novum.lab.ledger import Ledger
@@ -139,6 +145,21 @@ def answer_of(blobs: Blobs, event: Event) -> AIMessage:
     """The recorded answer that an event names."""
     content = json.loads(blobs.get(event.payload["blob"]))
     return cast(AIMessage, messages_from_dict([content["answer"]])[0])
+
+
+class LayeredBlobs(Blobs):
+    """Blobs of the scratch folder, and below them those of the recording, which are only read."""
+
+    def __init__(self, folder: Path, below: Blobs) -> None:
+        super().__init__(folder)
+        self.below = below
+
+    def get(self, digest: str) -> bytes:
+        """The content of a digest, wherever it lies."""
+        try:
+            return super().get(digest)
+        except UnknownName:
+            return self.below.get(digest)
 
 
 class NoSandbox:

@@ -25,7 +25,13 @@ from novum.agents.certify import certify, confirm_head
 from novum.agents.graph import RECURSION_LIMIT, build_graph
 from novum.agents.lab import Lab
 from novum.agents.opening import ROLES, SESSION, remember
-from novum.agents.replay.parts import NoSandbox, RecordedAnswers, RecordedRunner, ReplayLedger
+from novum.agents.replay.parts import (
+    LayeredBlobs,
+    NoSandbox,
+    RecordedAnswers,
+    RecordedRunner,
+    ReplayLedger,
+)
 from novum.agents.replay.script import Diverged, EndOfRecording, Script
 from novum.agents.search.findings import Findings
 from novum.agents.search.registry import make_policy
@@ -214,6 +220,7 @@ def _lab(
         coder_turns=settings.brain.coder_turns,
         clock=lambda: ledger.now_s,
         turn=script.turn,
+        is_replay=True,
     )
 
     def outside(event: Event, before_s: float) -> None:
@@ -231,7 +238,9 @@ def _copy(run: RunFolder, scratch: Path) -> RunFolder:
     folder.mkdir()
     for name in ("run.toml", "nonce"):
         shutil.copy(run.path / name, folder / name)
-    return RunFolder.open(folder)
+    copy = RunFolder.open(folder)
+    copy.blobs = LayeredBlobs(folder / "blobs", run.blobs)
+    return copy
 
 
 def _own_memory(settings: Settings) -> Settings:

@@ -52,7 +52,8 @@ class BrainSettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
     """Which model plays which role, and how providers are reached.
 
     A spec is `playbook`, `openai:MODEL`, `anthropic:MODEL`, `ollama:MODEL`, `recorded:RUN`
-    (answers from the trace of an earlier run) or `scripted:FILE`.
+    (answers from the trace of an earlier run), `external` (ideas come from `novum submit` and chat
+    alone) or `scripted:FILE`.
     """
 
     default: str = "playbook"

@@ -10,6 +10,7 @@ import pytest
 
 from novum.agents.brains.registry import make_brain
 from novum.agents.brains.scripted import ScriptedModel, calls
+from novum.agents.outside import packed
 from novum.agents.replay.verify import Verification, verify
 from novum.agents.research import work
 from novum.errors import LedgerCorrupt, RecordingMiss
@@ -42,6 +43,7 @@ def keep_settings(lab: Any) -> RunFolder:
         "benchmark": str(lab.pack.folder),
         "policy": type(lab.policy).__name__.lower().removesuffix("policy"),
         "profile": lab.profile.name,
+        "brain": {"default": lab.brain_names["planner"]},
         "budget": {"experiments": lab.budget.limits.experiments},
     }
     values["budget"] = {k: v for k, v in values["budget"].items() if v is not None}
@@ -172,3 +174,14 @@ def forge(folder: RunFolder, seq: int, change: Any) -> None:
             payload = change(event.payload) if event.seq == seq else event.payload
             ledger.append(event.kind, payload, event.key)
         ledger.verify()
+
+
+async def test_what_was_handed_in_from_outside_is_made_again(make_lab: Any) -> None:
+    lab = make_lab(brain={"default": "external"}, budget={"experiments": 1})
+    move = {"files": lab.run.blobs.put(packed({"solve.py": b"RATE = 1.0\n"}))}
+    idea = {"hypothesis": "a better rate", "kind": "systems", "move": move}
+    lab.ledger.add_directive(Directive("d1", "Try it.", action={"idea": idea}))
+    await work(lab, 1)
+    folder = keep_settings(lab)
+    found = await check(folder)
+    assert found.problem == "" and found.is_whole

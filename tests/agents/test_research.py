@@ -11,6 +11,7 @@ import pytest
 
 from novum.agents.brains.scripted import ScriptedModel, calls
 from novum.agents.lab import Lab
+from novum.agents.outside import packed
 from novum.agents.research import work
 from novum.errors import UsageError
 from novum.lab.records import Directive, Label, Purpose, TrialStatus
@@ -341,3 +342,37 @@ async def test_a_stop_is_obeyed_before_the_next_iteration_begins(make_lab: Any) 
     await watcher
     assert summary.reason == "directive d1 asked to stop"
     assert lab.findings.n_proposals <= 2
+
+
+async def test_ideas_from_outside_are_tested_like_any_other_and_threads_wait_for_them(
+    make_lab: Any,
+) -> None:
+    lab = make_lab(brain={"default": "external"}, budget={"experiments": 50})
+    running = asyncio.create_task(work(lab, 2))
+
+    def hand_in(id: str, text: str, **more: Any) -> None:
+        files = {"solve.py": text.encode(), **more}
+        move = {"files": lab.run.blobs.put(packed(files))}
+        start = lab.findings.start
+        idea = {"hypothesis": id, "kind": "systems", "move": move, "parents": [start]}
+        lab.ledger.add_directive(Directive(id, "Try it.", action={"idea": idea}, author="bob"))
+
+    await asyncio.sleep(0.6)
+    assert not running.done() and not lab.ledger.proposals(thread=0)
+    hand_in("good", 'RATE = 1.0\nF = "alpha"\n')
+    hand_in("crashes", "raise RuntimeError\n")
+    hand_in("forbidden", 'RATE = 1.0\nF = "beta"\n', **{"grade.py": b"cheat"})
+    while lab.findings.n_closed < 3:
+        await asyncio.sleep(0.02)
+    lab.ledger.add_directive(Directive("stop", "Enough.", action={"stop": True}))
+    summary = await running
+    assert summary.reason == "directive stop asked to stop" and summary.is_confirmed
+    made = {p.hypothesis: p for t in (0, 1) for p in lab.ledger.proposals(thread=t)}
+    assert {p.brain for p in made.values()} == {"bob"}
+    verdict = lab.ledger.verdicts(proposal=made["good"].id)[0]
+    assert verdict.label is Label.PROMISING
+    dropped = lab.ledger.event(f"dropped:{made['crashes'].id}")
+    assert dropped is not None and "it does not run: crashed" in dropped.payload["reason"]
+    dropped = lab.ledger.event(f"dropped:{made['forbidden'].id}")
+    assert dropped is not None and "may not be changed: grade.py" in dropped.payload["reason"]
+    check_whole(lab)

@@ -16,6 +16,7 @@ from novum.app import (
     proof_commands,
     replay_commands,
     run_commands,
+    submit_commands,
 )
 from novum.app.doctor import doctor
 from novum.app.guard import guarded
@@ -41,6 +42,8 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     proof_commands.verify,
     replay_commands.replay,
     chat_commands.chat,
+    submit_commands.checkout,
+    submit_commands.submit,
     pack_commands.evaluate,
     doctor,
 )
