@@ -35,7 +35,6 @@ RESERVE = 32
 MAX_NOISE_ARMS = 24
 MAX_FALLBACKS = 3
 HEADLINE = 0.01
-SCREEN_COST = 0.2
 
 
 @dataclass(frozen=True)
