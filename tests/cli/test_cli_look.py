@@ -35,6 +35,13 @@ def test_status_ends_with_the_result_the_folder_and_what_to_type_next(made_run: 
     assert lines[-1].split() == "Next novum report demo novum show champion demo".split()
 
 
+def test_status_of_a_run_that_is_worked_on_points_at_watching_it(made_run: RunFolder) -> None:
+    with made_run.lock():
+        said = novum("status").stdout
+    assert "process" in said.splitlines()[0]
+    assert "novum status demo --follow" in said.splitlines()[-1]
+
+
 def test_status_as_json_is_one_object(made_run: RunFolder) -> None:
     facts = json.loads(novum("status", "demo", "--json").stdout)
     assert facts["state"] == "confirmed"

@@ -55,7 +55,8 @@ def status(
             outcome = outcome_of(one.run, one.story)
         _print_status(one)
         out = _console()
-        out.print(closing_lines(outcome, one.story, reason=one.story.reason))
+        is_busy = one.run.holder() is not None
+        out.print(closing_lines(outcome, one.story, reason=one.story.reason, is_busy=is_busy))
 
 
 def show(

@@ -93,8 +93,10 @@ def outcome_of(run: RunFolder, story: Story) -> Outcome:
     )
 
 
-def closing_lines(outcome: Outcome, story: Story, *, reason: str = "") -> Text:
-    """The outcome in a few lines for a person."""
+def closing_lines(
+    outcome: Outcome, story: Story, *, reason: str = "", is_busy: bool = False
+) -> Text:
+    """The outcome in a few lines for a person; `is_busy` while a process works on the run."""
     show = story.metric.show
     text = Text()
     if outcome.state == "confirmed":
@@ -132,8 +134,9 @@ def closing_lines(outcome: Outcome, story: Story, *, reason: str = "") -> Text:
         text.append(f"\nChampion  {outcome.champion[:10]}")
     text.append(f"\nFolder    {outcome.folder}\nNext      ")
     is_open = outcome.state == "unfinished"
-    command = "resume" if is_open else "report"
-    text.append(f"novum {command} {outcome.run}", "bold")
+    words = "resume {}" if is_open else "report {}"
+    words = "status {} --follow" if is_busy else words
+    text.append("novum " + words.format(outcome.run), "bold")
     if outcome.champion:
         text.append(f"    novum show champion {outcome.run}")
     return text
