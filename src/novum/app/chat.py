@@ -134,20 +134,25 @@ class Chat:
 
     def leaderboard(self, _: str = "") -> str:
         """The best candidates, confirmed ones first."""
-        found = [v for label in GOOD for v in self.ledger.verdicts(label=label, last=200)]
-        found.sort(key=lambda v: (GOOD.index(v.label), -(v.gain or 0.0)))
-        if not found:
+        good = self.good()
+        if not good:
             return "nothing has won a race yet"
-        seen: dict[str, Verdict] = {}
-        for verdict in found:
-            seen.setdefault(verdict.tree, verdict)
         lines = [f"{'candidate':12} {'verdict':10} {'gain':>12}  from"]
-        for verdict in list(seen.values())[:MAX_ROWS]:
+        for verdict in good[:MAX_ROWS]:
             gain = "" if verdict.gain is None else f"{verdict.gain:+.5g}"
             where = f"{self.ledger.candidate(verdict.tree).proposal} ({verdict.id})"
             lines.append(f"{verdict.tree[:12]:12} {verdict.label:10} {gain:>12}  {where}")
         lines.append("gain: in the metric's unit, against the reference of the verdict")
         return "\n".join(lines)
+
+    def good(self) -> list[Verdict]:
+        """The best verdict of each candidate that won something, the best candidate first."""
+        found = [v for label in GOOD for v in self.ledger.verdicts(label=label, last=200)]
+        found.sort(key=lambda v: (GOOD.index(v.label), -(v.gain or 0.0)))
+        seen: dict[str, Verdict] = {}
+        for verdict in found:
+            seen.setdefault(verdict.tree, verdict)
+        return list(seen.values())
 
     def show(self, name: str) -> str:
         """One thing of the run."""

@@ -12,6 +12,7 @@ from novum.app import (
     chat_commands,
     eval_commands,
     look_commands,
+    mcp_commands,
     pack_commands,
     proof_commands,
     replay_commands,
@@ -44,6 +45,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     chat_commands.chat,
     submit_commands.checkout,
     submit_commands.submit,
+    mcp_commands.mcp,
     pack_commands.evaluate,
     doctor,
 )

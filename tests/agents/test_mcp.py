@@ -1,0 +1,60 @@
+"""A coding agent, played by the SDK's own client, does one whole experiment over MCP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+pytest.importorskip("mcp", reason="needs the extra `mcp`")
+
+from mcp.shared.memory import create_connected_server_and_client_session as connect
+
+from novum.agents.research import work
+from novum.app.mcp_server import make_server
+from novum.lab.records import Label
+
+
+async def test_a_client_reads_the_task_hands_in_a_change_and_gets_a_verdict(
+    make_lab: Any,
+) -> None:
+    lab = make_lab(brain={"default": "external"}, budget={"experiments": 1})
+    from novum.lab.toml import dumps
+
+    info = {**lab.run.info, "settings": {"benchmark": str(lab.pack.folder)}}
+    (lab.run.path / "run.toml").write_text(dumps(info))
+    lab.run.__dict__.pop("info")
+    running = asyncio.create_task(work(lab, 1))
+    while not lab.findings.nodes:
+        await asyncio.sleep(0.02)
+    with lab.run.ledger() as ledger:
+        server = make_server(lab.run, ledger)
+        async with connect(server._mcp_server) as client:
+
+            async def call(name: str, **args: Any) -> Any:
+                result = await client.call_tool(name, args)
+                return result, "".join(getattr(c, "text", "") for c in result.content)
+
+            names = {tool.name for tool in (await client.list_tools()).tools}
+            assert {"task", "status", "files", "submit", "wait_for"} <= names
+            assert "Lower the loss" in (await call("task"))[1]
+            code = json.loads((await call("files"))[1])["solve.py"]
+            wrong, text = await call("submit", hypothesis="x", files={"grade.py": "cheat"})
+            assert wrong.isError and "grade.py is not editable" in text
+            wrong, text = await call("submit", hypothesis="x", files={"solve.py": code})
+            assert wrong.isError and "changes nothing" in text
+            wrong, text = await call("show", id="p9-9")
+            assert wrong.isError and "p9-9" in text
+            better = code.replace("RATE = 0.5", "RATE = 1.0") + 'F = "alpha"\n'
+            done, id = await call(
+                "submit", hypothesis="A rate of 1 and alpha", files={"solve.py": better}
+            )
+            assert not done.isError
+            told = json.loads((await call("wait_for", id=id.split(";")[0]))[1])
+            assert told["verdict"] == Label.PROMISING and told["proposal"] == "p0-0"
+            assert "+F = " in (await call("show", id="p0-0"))[1]
+    summary = await running
+    assert summary.is_confirmed
+    assert lab.ledger.proposal("p0-0").brain == "mcp"
