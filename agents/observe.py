@@ -35,6 +35,9 @@ def observe(lab: Lab, thread: int, iteration: int, choice: Choice, seed: int) ->
     attempted = findings.tried_on(choice.parents)
     values = lab.surfaces.of(lab, choice.parents[0])
     question = f"{choice.mode} {choice.kind_hint or ''} {' '.join(parents[0].moves)}"
+    # A recall takes longer than all else here, so a brain that reads no text is spared it.
+    reads = getattr(lab.brains["planner"], "reads_text", True)
+    recalled = lab.memory.recall(question, MAX_LESSONS) if reads else ()
     return Situation(
         benchmark=lab.pack.id,
         metric=lab.pack.manifest.metric.name,
@@ -49,7 +52,7 @@ def observe(lab: Lab, thread: int, iteration: int, choice: Choice, seed: int) ->
         directives=lab.directives.texts(),
         budget=lab.budget.left(),
         kinds=tuple(findings.kinds[k] for k in sorted(findings.kinds)),
-        lessons=tuple(describe(x) for x in lab.memory.recall(question, MAX_LESSONS)),
+        lessons=tuple(describe(x) for x in recalled),
         failures=failures(lab),
         techniques=techniques(lab, values.applicable),
         constants=tuple(

@@ -97,6 +97,7 @@ class Situation(BaseModel, frozen=True):
     budget: BudgetLeft = BudgetLeft()
     kinds: tuple[KindRecord, ...] = ()
     lessons: tuple[str, ...] = ()
+    """Nearest lessons in words; empty for a brain that reads none (the playbook)."""
     failures: tuple[str, ...] = ()
     """What went wrong last: hacks, regressions and changes that did not run."""
     techniques: tuple[Technique, ...] = ()

@@ -66,6 +66,8 @@ def test_no_query_of_the_ledger_scans_a_table(tmp_path: Path) -> None:
     def watch(raw: sqlite3.Connection, *_: object) -> None:
         raw.set_trace_callback(note)
 
+    ledger.close()
+    ledger = Ledger.open(tmp_path / "ledger.db")  # before its first fact: all goes by the pool
     event.listen(ledger._engine, "checkout", watch)
     ledger.proposals(thread=0, last=5)
     ledger.proposals(last=5)

@@ -35,6 +35,9 @@ class PlaybookModel(BaseChatModel):
     it code.
     """
 
+    reads_text: bool = False
+    """It goes by the facts; what is told in words is lost on it."""
+
     @property
     def _llm_type(self) -> str:
         return "playbook"

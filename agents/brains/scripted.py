@@ -40,6 +40,8 @@ class ScriptedModel(BaseChatModel):
     keeps: bool = True
     """Whether `asked` keeps the messages; without, a run of any length takes no memory."""
     asked: list[list[BaseMessage]] = Field(default_factory=list)
+    reads_text: bool = True
+    """Whether it is to be told what only a reader of text can use."""
     n_asked: int = 0
     offered: list[list[str]] = Field(default_factory=list)
     """Names of the tools that were bound, one list a binding."""

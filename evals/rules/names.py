@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import builtins
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from novum.evals.rules.fold import UNKNOWN, Folder
 
@@ -45,9 +45,9 @@ _BUILTIN_NAMES = frozenset(dir(builtins)) - {"print", "len", "range"}
 
 
 class Names:
-    """Resolves the expressions of one module."""
+    """Resolves the expressions of one module, given all its nodes, outermost first."""
 
-    def __init__(self, tree: ast.Module) -> None:
+    def __init__(self, nodes: Sequence[ast.AST]) -> None:
         self._imports: dict[str, set[str]] = defaultdict(set)
         self._values: dict[str, list[ast.expr]] = defaultdict(list)
         self._unfoldable: set[str] = set()
@@ -57,9 +57,9 @@ class Names:
         self._cache: dict[int, frozenset[str]] = {}
         self._busy: set[int] = set()
         self.stars: list[str] = []
-        for node in ast.walk(tree):
+        for node in nodes:
             self._collect(node)
-        for node in ast.walk(tree):
+        for node in nodes:
             if isinstance(node, ast.Call):
                 self._bind_arguments(node)
         self.fold = Folder(self._foldable, self.resolve)

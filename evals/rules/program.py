@@ -26,7 +26,7 @@ class Module:
     @cached_property
     def names(self) -> Names:
         """Resolves expressions to dotted paths."""
-        return Names(self.tree)
+        return Names(self.nodes)
 
     @cached_property
     def mentions(self) -> list[tuple[int, str]]:

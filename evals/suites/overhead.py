@@ -196,7 +196,11 @@ def _measure(folder: Path, n: int, say: Callable[[str], None]) -> Overhead:
 
 
 def counting_planner() -> Any:
-    """A brain that proposes another value of a constant each time."""
+    """A brain that proposes another value of a constant each time; it costs what the playbook does.
+
+    A language model is told lessons besides: a recall of some milliseconds, before an answer of
+    some seconds.
+    """
     from langchain_core.messages import AIMessage, BaseMessage
 
     from novum.agents.brains.scripted import ScriptedModel, calls
@@ -208,7 +212,7 @@ def counting_planner() -> Any:
         args = {"hypothesis": f"WIDTH = {value} is better", "kind": "constants", "move": move}
         return calls(("propose", args))
 
-    return ScriptedModel(answers=[answer], repeat=True, keeps=False)
+    return ScriptedModel(answers=[answer], repeat=True, keeps=False, reads_text=False)
 
 
 def _watch(lab: Any, totals: dict[str, float]) -> list[float]:

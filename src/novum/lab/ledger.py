@@ -52,7 +52,7 @@ from novum.lab.records import (
     TrialStatus,
     Verdict,
 )
-from novum.lab.store import connect, is_url, settle, shown, translated
+from novum.lab.store import connect, is_url, settle, shown, transaction, translated
 
 R = TypeVar("R", bound=Record)
 SEED_BITS = 31
@@ -412,7 +412,7 @@ class Ledger(Queries):
             with translated(self.target):
                 connection = self._writer = self._writer or self._connect()
                 try:
-                    with connection.begin():
+                    with transaction(connection):
                         self._open, self._owner = connection, threading.get_ident()
                         yield connection
                         self._write_head(connection)
@@ -423,7 +423,7 @@ class Ledger(Queries):
                     self._open, self._owner, self._head = None, 0, None
 
     def _connect(self) -> Connection:
-        return self._engine.connect().execution_options(writes=True)
+        return self._engine.connect().execution_options(plain=True)
 
     def _let_go(self) -> None:
         writer, self._writer = self._writer, None
@@ -438,6 +438,26 @@ class Ledger(Queries):
             return
         with super()._reading() as connection:
             yield connection
+
+    @contextmanager
+    def _asking(self) -> Iterator[Connection]:
+        """For one prepared query: the writer's connection where it is at hand and free.
+
+        SQLite's queries are transactions of their own; another database would keep one open.
+        """
+        is_at_hand = self._writer is not None and self._engine.dialect.name == "sqlite"
+        if not is_at_hand or not self._lock.acquire(blocking=False):
+            with self._reading() as connection:
+                yield connection
+            return
+        try:
+            if self._open is not None:  # ours: the lock is held by this thread
+                self._write_head(self._open)
+            with translated(self.target):
+                self._writer = self._writer or self._connect()
+                yield self._writer
+        finally:
+            self._lock.release()
 
     def _append(
         self, connection: Connection, kind: str, payload: Json, key: str

@@ -49,13 +49,19 @@ class Queries:
         with translated(self.target), self._engine.connect() as connection:
             yield connection
 
+    @contextmanager
+    def _asking(self) -> Iterator[Connection]:
+        """A connection for a single prepared query."""
+        with self._reading() as connection:
+            yield connection
+
     def proposal(self, id: str) -> Proposal:
         """The proposal of this id. Raises `UnknownName` when there is none."""
         return self._one(t.proposals, Proposal, id)
 
     def find_proposal(self, id: str) -> Proposal | None:
         """The proposal of this id, if there is one."""
-        with self._reading() as connection:
+        with self._asking() as connection:
             body = self._find(connection, t.proposals, id)
         return None if body is None else decode(Proposal, body)
 
@@ -151,7 +157,7 @@ class Queries:
 
     def event(self, key: str) -> Event | None:
         """The event of this key, if there is one."""
-        with self._reading() as connection:
+        with self._asking() as connection:
             return self._event(connection, key)
 
     def counts(self) -> dict[str, int]:
@@ -194,7 +200,7 @@ class Queries:
         return json.loads(rows[0][0]) if rows else None
 
     def _one(self, table: Table, record: type[R], key: str) -> R:
-        with self._reading() as connection:
+        with self._asking() as connection:
             body = self._find(connection, table, key)
         if body is None:
             raise UnknownName(f"no {record.__name__.lower()} {key!r} in {shown(self.target)}.")
@@ -212,7 +218,7 @@ class Queries:
 
         purpose = ("many", table.name, *where, last is None)
         values = {**where} if last is None else {**where, "last": last}
-        with self._reading() as connection:
+        with self._asking() as connection:
             rows = self._prepared.rows(connection, purpose, make, values)
         bodies = [row[0] for row in rows]
         if last is not None:
