@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from novum.benchmarks.harness.scratch import tree_hash
 from novum.benchmarks.harness.trial import run_trial
 from novum.benchmarks.kernels.problem import load_problem, load_problems
 from novum.benchmarks.kernels.results import Arm, wall_disagrees
@@ -20,6 +19,7 @@ from novum.benchmarks.pack import Pack, Profile, load_pack
 from novum.benchmarks.protocol import TrialRequest, TrialResult
 from novum.errors import DoesNotApply, PackError, ToolError
 from novum.lab.records import Outcome, TrialStatus
+from novum.lab.trees import tree_hash
 from novum.sandboxes.process import ProcessSandbox
 from novum.sandboxes.slots import Slot
 

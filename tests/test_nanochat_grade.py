@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from novum.benchmarks import nanochat
-from novum.benchmarks.harness.scratch import tree_hash
 from novum.benchmarks.harness.trial import run_trial
 from novum.benchmarks.nanochat.bpb import Logits, Model, Tokens
 from novum.benchmarks.nanochat.grade import Grader
@@ -27,6 +26,7 @@ from novum.benchmarks.protocol import (
 )
 from novum.errors import PackError
 from novum.lab.records import Outcome, TrialStatus
+from novum.lab.trees import tree_hash
 from novum.sandboxes.protocol import Confinement, Exit, ExitCause, Limits, SandboxedProcess
 from novum.sandboxes.registry import find_sandbox
 from novum.sandboxes.slots import Slot

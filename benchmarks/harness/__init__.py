@@ -2,7 +2,7 @@
 
 from novum.benchmarks.harness.gated import GatedGrader
 from novum.benchmarks.harness.identity import hardware_class, harness_digest
-from novum.benchmarks.harness.scratch import tree_hash
 from novum.benchmarks.harness.trial import run_trial
+from novum.lab.trees import tree_hash
 
 __all__ = ["GatedGrader", "hardware_class", "harness_digest", "run_trial", "tree_hash"]

@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from hashlib import sha1
 from pathlib import Path, PurePosixPath
 
 from novum.errors import UsageError
@@ -53,27 +52,3 @@ def lay_out(folder: Path, files: Mapping[str, bytes]) -> None:
         target.chmod(0o444)
     for parent, _, _ in os.walk(folder, topdown=False):
         os.chmod(parent, 0o555)
-
-
-def tree_hash(files: Mapping[str, bytes]) -> str:
-    """The hash that git gives a tree of these files, all of mode 100644.
-
-    Source: git's object format (Documentation/gitformat-pack, `git hash-object`).
-    """
-    below: dict[str, dict[str, bytes]] = {}
-    entries: dict[bytes, tuple[bytes, bytes]] = {}
-    for name, content in files.items():
-        head, slash, rest = name.partition("/")
-        if slash:
-            below.setdefault(head, {})[rest] = content
-        else:
-            entries[name.encode()] = b"100644 " + name.encode(), _object(b"blob", content)
-    for head, inner in below.items():  # git sorts a folder as if its name ended in a slash
-        digest = bytes.fromhex(tree_hash(inner))
-        entries[head.encode() + b"/"] = b"40000 " + head.encode(), digest
-    body = b"".join(label + b"\0" + digest for _, (label, digest) in sorted(entries.items()))
-    return _object(b"tree", body).hex()
-
-
-def _object(kind: bytes, content: bytes) -> bytes:
-    return sha1(kind + b" %d\0" % len(content) + content, usedforsecurity=False).digest()

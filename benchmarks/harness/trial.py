@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from novum.benchmarks.harness import score
-from novum.benchmarks.harness.scratch import scratch_folder, tree_hash
+from novum.benchmarks.harness.scratch import scratch_folder
 from novum.benchmarks.harness.stages import Stages
 from novum.benchmarks.pack import Pack, Profile
 from novum.benchmarks.protocol import (
@@ -22,6 +22,7 @@ from novum.benchmarks.protocol import (
 )
 from novum.errors import DiskFull, NovumError, UsageError
 from novum.lab.records import TrialStatus
+from novum.lab.trees import tree_hash
 from novum.sandboxes.protocol import Sandbox
 from novum.sandboxes.slots import Cancelled, Slot
 

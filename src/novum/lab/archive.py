@@ -19,11 +19,14 @@ from pygit2.enums import FileMode, Option, SortMode
 from novum.errors import DiskFull, RecordError, UnknownName, UsageError
 from novum.lab.packing import LooseFiles
 from novum.lab.paths import check_names
+from novum.lab.trees import tree_hash
 
 AUTHOR = ("Novum", "novum@localhost")
 CANDIDATES = "refs/candidates/"
 CHAMPION = "refs/heads/champion"
 DIFF_CHARS = 60_000
+MAX_READ = 16
+"""Candidates whose files are kept at hand: each is read for every one of its trials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Archive:
         self.path = path
         self.read_only = read_only
         self._loose = LooseFiles(repository, path, CANDIDATES)
+        self._read: dict[str, dict[str, bytes]] = {}
 
     @classmethod
     def create(cls, path: Path) -> Archive:
@@ -138,9 +142,8 @@ class Archive:
 
     def tree_of(self, files: Mapping[str, bytes]) -> str:
         """The tree hash that these files have or would have; writes no candidate."""
-        self._check_writable()
-        with self._lock, _writes(self.path):
-            return str(self._write_tree(files))
+        check_names(files)
+        return tree_hash(files)
 
     def set_ref(self, name: str, commit: str) -> None:
         """Point a ref, such as `CHAMPION`, at a candidate's commit."""
@@ -170,9 +173,15 @@ class Archive:
     def files(self, name: str) -> dict[str, bytes]:
         """Every file of a candidate by its relative path; `name` as in `commit_of`."""
         with self._lock:
-            found: dict[str, bytes] = {}
-            self._collect(self._tree(name), "", found)
-            return found
+            found = self._read.get(name)
+            if found is None:
+                found = {}
+                self._collect(self._tree(name), "", found)
+                if not name.startswith("refs/"):  # a hash names the same files for ever
+                    self._read[name] = found
+                    if len(self._read) > MAX_READ:
+                        del self._read[next(iter(self._read))]
+            return dict(found)
 
     def message(self, name: str) -> str:
         """The message of a candidate's commit, trailers included."""

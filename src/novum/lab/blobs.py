@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
+import threading
 import zlib
 from hashlib import file_digest, sha256
+from io import BufferedWriter
+from itertools import count
 from pathlib import Path
 
 from novum.errors import DiskFull, RecordError, UnknownName
+
+_NUMBERS = count()
 
 
 class Blobs:
@@ -87,10 +91,14 @@ class _NewFile:
     def __init__(self, target: Path) -> None:
         self.target = target
 
-    def __enter__(self) -> tempfile._TemporaryFileWrapper[bytes]:
+    def __enter__(self) -> BufferedWriter:
+        name = self.target.with_name(f"new-{os.getpid()}-{threading.get_ident()}-{next(_NUMBERS)}")
         try:
-            self.target.parent.mkdir(parents=True, exist_ok=True)
-            self.file = tempfile.NamedTemporaryFile(dir=self.target.parent, delete=False)
+            try:
+                self.file = name.open("xb")
+            except FileNotFoundError:  # the first blob of its folder
+                self.target.parent.mkdir(parents=True, exist_ok=True)
+                self.file = name.open("xb")
         except OSError as error:
             self._name_full_disk(error)
             raise
