@@ -52,7 +52,7 @@ from novum.lab.records import (
     TrialStatus,
     Verdict,
 )
-from novum.lab.store import connect, is_url, settle, shown, transaction, translated
+from novum.lab.store import is_url, opening, settle, shown, transaction, translated
 
 R = TypeVar("R", bound=Record)
 SEED_BITS = 31
@@ -102,9 +102,11 @@ class Ledger(Queries):
         """
         if not is_url(target) and Path(target).exists():
             raise UsageError(f"{target} exists already; open it, or choose another folder.")
-        engine = connect(target, read_only=False)
         start = {"id": 1, "format": t.FORMAT, "seq": 0, "digest": GENESIS}
-        with translated(target), engine.connect().execution_options(writes=True) as connection:
+        with (
+            opening(target, read_only=False) as engine,
+            engine.connect().execution_options(writes=True) as connection,
+        ):
             if inspect(connection).has_table(t.head.name):
                 raise UsageError(f"{shown(target)} holds a ledger already.")
             t.metadata.create_all(connection)
@@ -128,16 +130,16 @@ class Ledger(Queries):
         """
         if not is_url(target) and not Path(target).is_file():
             raise RecordError(f"there is no ledger at {target}; `novum run` makes one.")
-        engine = connect(target, read_only=read_only)
-        with translated(target), engine.connect() as connection:
-            if not inspect(connection).has_table(t.head.name):
-                raise LedgerCorrupt(f"{shown(target)} is a database, but no ledger of Novum.")
-            found = connection.execute(select(t.head.c.format)).scalar()
-        if found != t.FORMAT:
-            raise RecordError(
-                f"{shown(target)} has format {found}; this Novum reads format {t.FORMAT}.\n"
-                "Use the version of Novum that wrote it (see run.toml)."
-            )
+        with opening(target, read_only=read_only) as engine:
+            with engine.connect() as connection:
+                if not inspect(connection).has_table(t.head.name):
+                    raise LedgerCorrupt(f"{shown(target)} is a database, but no ledger of Novum.")
+                found = connection.execute(select(t.head.c.format)).scalar()
+            if found != t.FORMAT:
+                raise RecordError(
+                    f"{shown(target)} has format {found}; this Novum reads format {t.FORMAT}.\n"
+                    "Use the version of Novum that wrote it (see run.toml)."
+                )
         return cls(engine, target, read_only=read_only, clock=clock)
 
     def close(self) -> None:

@@ -71,6 +71,18 @@ def _tune_reader(connection: sqlite3.Connection, _: object) -> None:
 
 
 @contextmanager
+def opening(target: Path | str, *, read_only: bool) -> Iterator[Engine]:
+    """An engine on a target; where it turns out not to serve, its connections are closed."""
+    engine = connect(target, read_only=read_only)
+    try:
+        with translated(target):
+            yield engine
+    except BaseException:
+        engine.dispose()
+        raise
+
+
+@contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
     """One transaction of the writer, begun and ended on the driver's own connection.
 
