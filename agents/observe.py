@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from novum.agents.search.findings import MoveRecord, Node
@@ -32,7 +33,10 @@ def observe(lab: Lab, thread: int, iteration: int, choice: Choice, seed: int) ->
     """Everything that a proposal may rest on. A pure reading; nothing is changed."""
     findings = lab.findings
     parents = tuple(branch(lab, findings.nodes[tree]) for tree in choice.parents)
-    attempted = findings.tried_on(choice.parents)
+    tried = findings.tried_on(choice.parents)
+    # The latest alone: on one parent thousands may have been tried, and `check` knows them all.
+    latest = list(islice(reversed(tried), MAX_ATTEMPTED))[::-1]
+    attempted = tuple(k for k in latest if k[0] != "~")
     values = lab.surfaces.of(lab, choice.parents[0])
     question = f"{choice.mode} {choice.kind_hint or ''} {' '.join(parents[0].moves)}"
     # A recall takes longer than all else here, so a brain that reads no text is spared it.
@@ -64,7 +68,7 @@ def observe(lab: Lab, thread: int, iteration: int, choice: Choice, seed: int) ->
             )
             for name, value in list(values.constants.items())[:MAX_CONSTANTS]
         ),
-        attempted=tuple(k for k in attempted if k[0] != "~")[-MAX_ATTEMPTED:],
+        attempted=attempted,
         allow_repeat=lab.directives.allow_repeat,
         n_proposals=findings.n_proposals,
         random=seed,

@@ -63,7 +63,7 @@ class ConstantFact(BaseModel, frozen=True):
     name: str
     value: str
     tried: tuple[str, ...] = ()
-    """Values already tried on this parent."""
+    """Values tried on this parent, the latest."""
     better: str = ""
     """`up` or `down`: the direction that won before; empty when none did."""
 
@@ -103,7 +103,7 @@ class Situation(BaseModel, frozen=True):
     techniques: tuple[Technique, ...] = ()
     constants: tuple[ConstantFact, ...] = ()
     attempted: tuple[str, ...] = ()
-    """Keys (`move_key`) of moves already tried on the suggested parents."""
+    """Keys (`move_key`) of the latest moves tried on the suggested parents."""
     allow_repeat: bool = False
     n_proposals: int = 0
     random: int = 0
