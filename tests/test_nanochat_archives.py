@@ -78,7 +78,7 @@ def test_words_of_code_keep_more_bytes_in_a_token_and_spell_the_text() -> None:
     texts = [kernel_file(i).decode() for i in range(40)]
     streams = {}
     for words in ("gpt2", "code"):
-        tokenizer = train_bpe(texts, 400, words)  # type: ignore[arg-type]
+        tokenizer = train_bpe(texts, 400, words)
         streams[words] = encode(tokenizer, texts)
         _, lengths = token_bytes(tokenizer)
         assert int(lengths[streams[words]].sum()) == sum(map(len, texts))
