@@ -223,7 +223,8 @@ def test_the_head_is_the_best_that_won_and_moves_are_credited() -> None:
 def test_frontier_merges_branches_that_won_side_by_side_once_and_greedy_improves_the_head() -> None:
     findings = grown()
     choice = make_policy("frontier").choose(findings, 0, Random(0))
-    assert (choice.mode, choice.parents) == ("combine", ("left", "right"))
+    assert choice.mode == "combine"
+    assert set(choice.parents) == {"left", "right"}  # which comes first is drawn
     merged = Proposal(
         "p-m", 0, 1, "h", Kind.COMBINATION, choice.parents, "playbook", {"merge": True}
     )
