@@ -39,7 +39,7 @@ KEYWORDS = "keywords.db"
 CANDIDATES = 40
 """Lessons that each index hands to the ranking."""
 BATCH = 64
-GATHER_S = 0.5
+GATHER_S = 5.0
 """How long the writer waits for more before it writes: one by one, a lesson costs ten times."""
 RETRY_S = (0.5, 30.0)
 """First and longest wait before a server that is gone is tried again."""
@@ -65,6 +65,7 @@ class ChromaMemory:
         self._queue: list[tuple[str, Document]] = []
         self._state = threading.Condition()
         self._is_closing = False
+        self._n_flushing = 0
         self.trouble = ""
         """Why the last write or recall failed; empty while all is well."""
         self._writer = threading.Thread(target=self._write, name="memory", daemon=True)
@@ -170,8 +171,12 @@ class ChromaMemory:
     def flush(self, timeout_s: float = 30.0) -> bool:
         """Wait until everything is written; false when that did not happen in time."""
         with self._state:
+            self._n_flushing += 1
             self._state.notify_all()
-            return self._state.wait_for(lambda: not self._queue, timeout_s)
+            try:
+                return self._state.wait_for(lambda: not self._queue, timeout_s)
+            finally:
+                self._n_flushing -= 1
 
     def close(self) -> None:
         """Write what is waiting, as far as the store answers, and let go of it."""
@@ -215,8 +220,7 @@ class ChromaMemory:
                 self._state.wait_for(lambda: self._queue or self._is_closing)
                 if not self._queue:
                     return
-                if not self._is_closing and len(self._queue) < BATCH:
-                    self._state.wait(GATHER_S)
+                self._state.wait_for(self._is_due, GATHER_S)
                 batch = self._queue[: 8 * BATCH]
             try:
                 self._keep(batch)
@@ -236,6 +240,10 @@ class ChromaMemory:
                     self.trouble = ""
                 del self._queue[: len(batch)]
                 self._state.notify_all()
+
+    def _is_due(self) -> bool:
+        """Whether a batch is to be written at once; each new lesson wakes whoever asks."""
+        return self._is_closing or self._n_flushing > 0 or len(self._queue) >= BATCH
 
     def _keep(self, batch: list[tuple[str, Document]]) -> None:
         for collection in dict.fromkeys(c for c, _ in batch):
