@@ -23,11 +23,25 @@ from novum.lab.run import RunFolder
 from novum.memory.choose import open_memory
 from novum.memory.protocol import Memory
 from novum.sandboxes.executor import Executor, make_slots
+from novum.sandboxes.protocol import Sandbox
 from novum.sandboxes.registry import find_sandbox
 from novum.settings import Role, Settings
 
 ROLES: tuple[Role, ...] = ("planner", "coder")
 SESSION = "session"
+
+
+def choose_sandbox(settings: Settings) -> Sandbox:
+    """The sandbox of a run.
+
+    Where every role is played by the playbook, all code that will run was installed with the pack,
+    and `auto` may do without isolation on a machine that offers none.
+
+    Raises:
+        SandboxUnavailable: what was asked for cannot be had here.
+    """
+    own_code = all(settings.brain.role(role) == "playbook" for role in ROLES)
+    return find_sandbox(settings.sandbox.kind, own_code=own_code)
 
 
 @contextmanager
@@ -49,7 +63,7 @@ def open_lab(run: RunFolder, settings: Settings) -> Iterator[Lab]:
     names: dict[Role, str] = {role: settings.brain.role(role) for role in ROLES}
     brains = make_brains(names, settings.brain, settings.budget.cost_usd)
     slots = make_slots(profile.cores, profile.gpus, n_slots=settings.slots)
-    sandbox = find_sandbox(settings.sandbox.kind)
+    sandbox = choose_sandbox(settings)
     grader = pack.grader(profile, settings.paths.cache.expanduser())
     harness = harness_digest(pack, grader.prepare())
     start = settings.start or pack.manifest.default_start

@@ -52,8 +52,7 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
     if id in lab.findings.proposals:  # recorded before a crash
         return {"proposal": id, "reference": reference}
     if choice.mode == "retest":
-        lab.add_proposal(measure_again(lab, state, choice.parents[0]))
-        return {"proposal": id, "reference": reference}
+        return add(lab, measure_again(lab, state, choice.parents[0]), reference)
     await wait_for_ideas(lab, id)
     situation = observe(lab, thread, iteration, choice, seed)
     if handed_in := take_idea(lab, state, situation):
@@ -72,13 +71,20 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
         return {"idle": str(error)}
     match desk.outcome:
         case Proposed() as proposed:
-            proposal = as_proposal(lab, state, situation, proposed)
-            lab.add_proposal(proposal)
-            return {"proposal": id, "reference": reference}
+            return add(lab, as_proposal(lab, state, situation, proposed), reference)
         case NothingLeft(reason):
             return {"idle": reason}
     reason = f"the planner made no acceptable proposal in {MAX_TURNS} turns"
     return {"idle": reason, "confused": True}
+
+
+def add(lab: Lab, proposal: Proposal, reference: str) -> State:
+    """Record a proposal, unless another thread made the last one while this one was planning."""
+    limit = lab.budget.limits.experiments
+    if limit is not None and lab.findings.n_proposals >= limit:
+        return {"idle": f"{limit} experiments were begun"}
+    lab.add_proposal(proposal)
+    return {"proposal": proposal.id, "reference": reference}
 
 
 def take_idea(lab: Lab, state: State, situation: Situation) -> str:

@@ -36,11 +36,12 @@ PROVIDERS: dict[str, Callable[[], Sandbox]] = {
 ISOLATING = ("bubblewrap", "docker")
 
 
-def find_sandbox(name: str = "auto") -> Sandbox:
+def find_sandbox(name: str = "auto", *, own_code: bool = False) -> Sandbox:
     """The provider of this name, ready to start processes.
 
     `docker:IMAGE` names another image than the default, such as `docker:novum-sandbox:full`.
-    `auto` never falls back to `process`, which does not isolate: that one is asked for by name.
+    `auto` falls back to `process`, which does not isolate, only for `own_code`: code that the user
+    wrote or installed. For anybody else's it is asked for by name.
 
     Raises:
         UnknownName: there is no such provider.
@@ -65,6 +66,8 @@ def find_sandbox(name: str = "auto") -> Sandbox:
             return find_sandbox(candidate)
         except SandboxUnavailable as error:
             reasons.append(f"- {candidate}: {error}")
+    if own_code:
+        return find_sandbox("process")
     raise SandboxUnavailable(
         "No sandbox that isolates can run here:\n" + "\n".join(reasons) + "\n"
         "Fix one of them, or ask for `process` by name if you wrote the code yourself: it bounds "

@@ -18,7 +18,7 @@ from novum.errors import SandboxUnavailable, UnknownName
 from novum.sandboxes import Confinement, Exit, ExitCause, Limits, Mount, Promise, Sandbox
 from novum.sandboxes.bubblewrap import BubblewrapSandbox
 from novum.sandboxes.process import ProcessSandbox
-from novum.sandboxes.registry import PROVIDERS, find_sandbox
+from novum.sandboxes.registry import ISOLATING, PROVIDERS, find_sandbox
 
 DEFAULT = Limits(wall_s=30, memory_bytes=512 << 20, pids=32, file_bytes=8 << 20)
 
@@ -520,6 +520,19 @@ def test_auto_is_a_provider_that_isolates_and_never_plain_processes() -> None:
         return
     assert found.name != "process"
     assert Promise.SECRETS_UNREADABLE in found.promises
+
+
+def test_code_of_one_s_own_runs_without_isolation_where_nothing_isolates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def absent() -> Sandbox:
+        raise SandboxUnavailable("not installed")
+
+    for name in ISOLATING:
+        monkeypatch.setitem(PROVIDERS, name, absent)
+    with pytest.raises(SandboxUnavailable, match="by name"):
+        find_sandbox("auto")
+    assert find_sandbox("auto", own_code=True).name == "process"
 
 
 def test_an_unknown_sandbox_is_refused_with_those_that_exist() -> None:

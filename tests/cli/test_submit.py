@@ -12,6 +12,8 @@ from typer.testing import CliRunner, Result
 
 from novum.agents.outside import unpacked
 from novum.app.cli import app
+from novum.app.handing import hand_in
+from novum.errors import UsageError
 from novum.lab.records import Candidate
 from novum.lab.run import RunFolder
 
@@ -98,3 +100,28 @@ def test_what_cannot_be_tested_is_refused_at_once(
     assert message in said.stderr
     with run.ledger(read_only=True) as ledger:
         assert not ledger.directives()
+
+
+def test_nothing_is_handed_in_to_a_run_that_is_not_isolated_unless_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    RunFolder.create(
+        tmp_path / "runs",
+        "open",
+        benchmark="climb",
+        profile="tiny",
+        settings={"benchmark": str(PACK)},
+        about={"sandbox": "process"},
+    )
+    with RunFolder.open(tmp_path / "runs" / "open").ledger() as ledger:
+        with pytest.raises(UsageError, match="bubblewrap"):
+            hand_in(
+                RunFolder.open(tmp_path / "runs" / "open"),
+                ledger,
+                {"solve.py": b""},
+                parent="0",
+                hypothesis="h",
+                kind="constants",
+                author="user",
+            )

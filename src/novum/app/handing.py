@@ -37,8 +37,15 @@ def hand_in(
     """Write the idea to test these files; returns the id of its directive.
 
     Raises:
-        UsageError: the hypothesis or the kind is none.
+        UsageError: the hypothesis or the kind is none, or the run goes on without isolation only
+            because so far its own playbook writes all code.
     """
+    kind_of_sandbox = run.info.get("settings", {}).get("sandbox", {}).get("kind", "auto")
+    if run.info.get("sandbox") == "process" and kind_of_sandbox != "process":
+        raise UsageError(
+            "nothing isolates code on this machine, and this run only works with the playbook's.\n"
+            "Install bubblewrap, or start one with `--sandbox process` if you trust this code."
+        )
     hypothesis = hypothesis.strip()
     if not 0 < len(hypothesis) <= MAX_HYPOTHESIS:
         raise UsageError(

@@ -157,16 +157,21 @@ def _seconds(text: str | None) -> float | None:
         raise UsageError(f"{text!r} is no time; write 90s, 12m, 8h, 2d or 1:30:00.") from None
 
 
+UNISOLATED = (
+    "sandbox `process`: time, memory and processes are bounded, nothing is hidden from the code.\n"
+    "Good enough for the playbook's own techniques; `apt-get install bubblewrap` isolates."
+)
+
+
 def _begin(settings: Settings, name: str | None) -> tuple[RunFolder, Settings]:
     """Check that everything is to be had, then make the run's folder."""
     from novum.agents.brains.registry import make_brains
-    from novum.agents.opening import ROLES
+    from novum.agents.opening import ROLES, choose_sandbox
     from novum.agents.search.registry import make_policy
     from novum.benchmarks.harness import harness_digest
     from novum.benchmarks.pack import find_pack, installed_packs
     from novum.lab.run import RunFolder
     from novum.sandboxes.executor import make_slots
-    from novum.sandboxes.registry import find_sandbox
 
     pack = find_pack(settings.benchmark)
     profile = pack.profile(settings.profile)
@@ -175,7 +180,9 @@ def _begin(settings: Settings, name: str | None) -> tuple[RunFolder, Settings]:
     make_policy(settings.policy)
     names = {role: settings.brain.role(role) for role in ROLES}
     make_brains(names, settings.brain, settings.budget.cost_usd)
-    sandbox = find_sandbox(settings.sandbox.kind)
+    sandbox = choose_sandbox(settings)
+    if sandbox.name == "process":
+        _note(UNISOLATED)
     slots = make_slots(profile.cores, profile.gpus, n_slots=settings.slots)
     _note(f"preparing {pack.id} {profile.name} (the first time makes its data) ...")
     fingerprint = pack.grader(profile, settings.paths.cache.expanduser()).prepare()
