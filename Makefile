@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 WALL ?= 12m
+JOBS ?= 2
 
 .PHONY: demo test check fast clean
 
@@ -11,7 +12,7 @@ demo: $(VENV)/.train
 	$(BIN)/novum run nanochat --profile cpu --wall $(WALL)
 
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 # Format, lint and types: what needs no minutes.
 check: $(VENV)/.dev
@@ -20,7 +21,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 
 fast: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow"
 
 $(VENV)/bin/python:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Novum needs Python 3.11 or newer: make PYTHON=python3.11 ...')"

@@ -47,9 +47,8 @@ async def ask(
     lab.budget.require_model()
     brain = lab.brains[role]
     started = lab.clock()
-    asked = brain.bind_tools(schemas(tools)).ainvoke(
-        list(messages), config={"metadata": {KEY: key}}
-    )
+    bound = brain.bind_tools(schemas(tools)) if tools else brain
+    asked = bound.ainvoke(list(messages), config={"metadata": {KEY: key}})
     try:
         answer = await unless_stopped(lab, asked)
     except BrainUnavailable as error:

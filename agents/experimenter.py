@@ -8,6 +8,7 @@ from langgraph.runtime import Runtime
 
 from novum.agents.coder import MAX_FIXES
 from novum.agents.lab import Lab
+from novum.agents.reviewer import review_change
 from novum.agents.state import Fix, State, Wanted
 from novum.agents.trials import Order, interleave, run_orders, what_failed
 from novum.evals.audit import decide_static
@@ -41,6 +42,7 @@ async def experiment(state: State, runtime: Runtime[Lab]) -> State:
             if len(fixes) < MAX_FIXES:
                 return {"fixes": [*fixes, Fix(turn=state["turns"], error=error)], "candidate": ""}
             return {"wanted": None}
+        await review_change(lab, proposal, state["candidate"])
         wanted = FIRST
     if not lab.budget.has_time_for(wanted["candidate"] + wanted["reference"]):
         return {"dropped": f"no time is left for: {wanted['reason']}", "broken": False}

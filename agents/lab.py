@@ -26,6 +26,7 @@ from novum.agents.window import TrialWindow
 from novum.benchmarks.pack import Pack, Profile
 from novum.evals.audit import precheck
 from novum.evals.facts import Facts, Terms, outline
+from novum.evals.review import STEP as REVIEW
 from novum.lab.archive import Archive
 from novum.lab.ledger import Ledger
 from novum.lab.records import (
@@ -226,8 +227,23 @@ class Lab:
                 tree=tree,
             )
             with self.ledger.batch():
-                self.static[key] = tuple(self.ledger.add_evidence(e) for e in found)
+                kept = tuple(self.ledger.add_evidence(e) for e in found)
+            # A review that was made before the run was cut off counts as it did.
+            self.static[key] = kept + self.reviews(proposal.id, tree)
         return self.static[key]
+
+    def reviews(self, proposal: str, tree: str) -> tuple[Evidence, ...]:
+        """What a model that plays the auditor has said of a candidate."""
+        if "auditor" not in self.brains:
+            return ()
+        known = self.ledger.evidence(proposal=proposal)
+        return tuple(e for e in known if e.step == REVIEW and e.tree == tree)
+
+    def add_review(self, opinion: Evidence) -> None:
+        """Count a model's opinion among the static evidence of its candidate."""
+        self.ledger.add_evidence(opinion)
+        key = f"{opinion.proposal}/{opinion.tree}"
+        self.static[key] = (*self.static[key], opinion)
 
     def facts(self, proposal: Proposal, tree: str, reference: str, **changes: Any) -> Facts:
         """The recorded facts that a verdict on a proposal may rest on."""

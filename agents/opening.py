@@ -31,6 +31,17 @@ ROLES: tuple[Role, ...] = ("planner", "coder")
 SESSION = "session"
 
 
+def brains_of(settings: Settings) -> dict[Role, str]:
+    """Who plays which role: planner and coder always, and an auditor who was named as such.
+
+    The auditor's verdict needs no model; a brain that plays it reviews changes besides.
+    """
+    names: dict[Role, str] = {role: settings.brain.role(role) for role in ROLES}
+    if settings.brain.auditor:
+        names["auditor"] = settings.brain.auditor
+    return names
+
+
 def choose_sandbox(settings: Settings) -> Sandbox:
     """The sandbox of a run.
 
@@ -60,7 +71,7 @@ def open_lab(run: RunFolder, settings: Settings) -> Iterator[Lab]:
     pack = find_pack(settings.benchmark)
     profile = pack.profile(settings.profile)
     policy = make_policy(settings.policy)
-    names: dict[Role, str] = {role: settings.brain.role(role) for role in ROLES}
+    names = brains_of(settings)
     brains = make_brains(names, settings.brain, settings.budget.cost_usd)
     slots = make_slots(profile.cores, profile.gpus, n_slots=settings.slots)
     sandbox = choose_sandbox(settings)

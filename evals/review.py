@@ -64,7 +64,11 @@ def review(
     tree: str,
 ) -> Evidence:
     """Ask a model about a change; PASS, NOTE (answer not understood) or CONFIRM, nothing graver."""
-    answer = ask(write_prompt(pack, candidate, start, evidence))
+    return weigh(ask(write_prompt(pack, candidate, start, evidence)), proposal=proposal, tree=tree)
+
+
+def weigh(answer: str, *, proposal: str, tree: str) -> Evidence:
+    """What a reviewing model's answer is worth as evidence; see `review`."""
     opinion = read_answer(answer)
     if opinion is None:
         summary = "the reviewing model's answer does not fit the schema; it has no effect"

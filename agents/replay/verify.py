@@ -24,7 +24,7 @@ from novum.agents.budget import Budget, BudgetLimits
 from novum.agents.certify import certify, confirm_head
 from novum.agents.graph import RECURSION_LIMIT, build_graph
 from novum.agents.lab import Lab
-from novum.agents.opening import ROLES, SESSION, remember
+from novum.agents.opening import SESSION, brains_of, remember
 from novum.agents.replay.parts import (
     LayeredBlobs,
     NoSandbox,
@@ -212,8 +212,8 @@ def _lab(
         runner=RecordedRunner(script, run.blobs, slots),
         sandbox=cast(Sandbox, NoSandbox()),
         policy=make_policy(settings.policy),
-        brains={role: model for role in ROLES},
-        brain_names={str(role): settings.brain.role(role) for role in ROLES},
+        brains={role: model for role in brains_of(settings)},
+        brain_names={str(role): spec for role, spec in brains_of(settings).items()},
         budget=budget,
         findings=Findings(pack.manifest.metric.better),
         scratch=copy.path / "workspaces",

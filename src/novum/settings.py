@@ -61,6 +61,7 @@ class BrainSettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
     planner: str | None = None
     coder: str | None = None
     auditor: str | None = None
+    """A model that reviews changes and may add suspicion; nobody does unless it is named here."""
     base_url: str | None = None
     """Address of any server that speaks OpenAI's protocol (vLLM, llama.cpp, ...)."""
     api_key: SecretStr | None = None

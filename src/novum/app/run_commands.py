@@ -166,7 +166,7 @@ UNISOLATED = (
 def _begin(settings: Settings, name: str | None) -> tuple[RunFolder, Settings]:
     """Check that everything is to be had, then make the run's folder."""
     from novum.agents.brains.registry import make_brains
-    from novum.agents.opening import ROLES, choose_sandbox
+    from novum.agents.opening import brains_of, choose_sandbox
     from novum.agents.search.registry import make_policy
     from novum.benchmarks.harness import harness_digest
     from novum.benchmarks.pack import find_pack, installed_packs
@@ -178,8 +178,7 @@ def _begin(settings: Settings, name: str | None) -> tuple[RunFolder, Settings]:
     start = settings.start or pack.manifest.default_start
     pack.start_files(start)
     make_policy(settings.policy)
-    names = {role: settings.brain.role(role) for role in ROLES}
-    make_brains(names, settings.brain, settings.budget.cost_usd)
+    make_brains(brains_of(settings), settings.brain, settings.budget.cost_usd)
     sandbox = choose_sandbox(settings)
     if sandbox.name == "process":
         _note(UNISOLATED)
