@@ -48,7 +48,7 @@ WARMDOWN = 0.5
 FINAL_LR = 0.0
 
 # Time kept back at the end for saving
-SAVE_MARGIN_S = 1.5
+SAVE_MARGIN_S = 3.0
 
 N_HEAD = WIDTH // HEAD_DIM
 
