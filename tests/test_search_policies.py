@@ -45,6 +45,17 @@ def test_a_merge_is_believed_to_be_the_sum_of_what_its_parents_gained() -> None:
     assert beliefs.known["ab"].prior - beliefs.known["start"].mean == pytest.approx(sum(gains[:2]))
 
 
+def test_effects_larger_than_any_known_are_believed_as_measured() -> None:
+    beliefs = beliefs_of_a_start(-1.0, 0.0, 1.0, -1.0, 1.0)
+    for name, score in (("a", 40.0), ("b", 41.0)):  # both hold the same large gain
+        beliefs.add(name, ("start",), "start", Kind.DATA)
+        beliefs.note(name, score)
+        assert beliefs.known[name].mean == pytest.approx(score, abs=1.0)
+    beliefs.add("ab", ("a", "b"), "start", Kind.COMBINATION)
+    beliefs.note("ab", 39.0)
+    assert beliefs.top == ["b", "a", "ab", "start"]
+
+
 def test_kinds_that_paid_are_expected_to_pay_and_a_banned_candidate_is_not_built_on() -> None:
     beliefs = beliefs_of_a_start(-1.0, 0.0, 1.0, -1.0, 1.0)
     for i in range(12):

@@ -22,7 +22,8 @@ from novum.lab.records import Kind
 
 Array = NDArray[np.float64]
 GRID: Array = np.linspace(-6.0, 6.0, 49)
-"""Effects in sds of the noise; what lies beyond counts as the outermost."""
+"""Effects in sds of the noise. For what is learned of kinds, what lies beyond counts as the
+outermost; for the belief in one candidate, see `_is_off_the_grid`."""
 GAINS: Array = np.maximum(GRID, 0.0)
 KIND_WEIGHT = 8.0
 """Ideas that what is known of all kinds counts for within one kind."""
@@ -175,7 +176,7 @@ class Beliefs:
 
     def _settle(self, tree: str) -> None:
         belief, sd = self.known[tree], self.sd
-        if belief.prior_var == float("inf"):
+        if belief.prior_var == float("inf") or self._is_off_the_grid(belief):
             if belief.n:
                 belief.mean, belief.var = belief.total / belief.n, sd**2 / belief.n
         else:
@@ -190,6 +191,16 @@ class Beliefs:
             belief.mean = float(share @ values)
             belief.var = within + float(share @ (values - belief.mean) ** 2)
         self._rank(tree, belief.mean)
+
+    def _is_off_the_grid(self, belief: Belief) -> bool:
+        """Whether an effect is larger than any that the grid knows; then the trials speak alone.
+
+        Where a first technique gains 40 sds, or the gains of two branches overlap by as much, the
+        outermost effect of the grid would hold the belief near what the parents suggested.
+        """
+        if not belief.n:
+            return False
+        return abs(belief.total / belief.n - belief.prior) > GRID[-1] * self.sd
 
     def _rank(self, tree: str, mean: float) -> None:
         self._top = [entry for entry in self._top if entry[1] != tree]
