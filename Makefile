@@ -32,7 +32,7 @@ $(VENV)/.train: $(VENV)/bin/python pyproject.toml setup.py constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml setup.py constraints.txt
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[train,llm,mcp,dev]'
 	touch $@ $(VENV)/.train
 
 clean:
