@@ -13,7 +13,7 @@ from novum.lab.run import find_run
 def write_evidence(
     runs: Path, run: str | None, candidate: str | None = None, target: Path | None = None
 ) -> Path:
-    """Export the evidence for a candidate, or for the champion; returns the file.
+    """Export the evidence for a candidate, or for the champion (the default); returns the file.
 
     Raises:
         UnknownName: no such run or candidate.
@@ -21,7 +21,7 @@ def write_evidence(
         RecordError: there is no verdict on it, or the records do not bear it out.
     """
     folder = find_run(runs, run)
-    if candidate is None:
+    if candidate is None or candidate == "champion":
         with folder.ledger(read_only=True) as ledger:
             champion = ledger.champion()
         if champion is None:
