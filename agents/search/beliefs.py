@@ -200,7 +200,7 @@ class Beliefs:
         """
         if not belief.n:
             return False
-        return abs(belief.total / belief.n - belief.prior) > GRID[-1] * self.sd
+        return abs(belief.total / belief.n - belief.prior) > float(GRID[-1]) * self.sd
 
     def _rank(self, tree: str, mean: float) -> None:
         self._top = [entry for entry in self._top if entry[1] != tree]
