@@ -28,6 +28,7 @@ from novum.evals.audit import precheck
 from novum.evals.facts import Facts, Terms, outline
 from novum.evals.review import STEP as REVIEW
 from novum.lab.archive import Archive
+from novum.lab.codec import decode
 from novum.lab.ledger import Ledger
 from novum.lab.records import (
     Candidate,
@@ -309,8 +310,14 @@ class Lab:
         interval: tuple[float, float] | None,
         summary: str,
     ) -> None:
+        id = f"lesson-{proposal.id}"
+        if known := self.ledger.event(f"lesson:{id}"):
+            # Cut off between the lesson and the end of its iteration. What it cost was counted
+            # then; by now trials may be marked lost.
+            self.memory.add(decode(Lesson, known.payload))
+            return
         lesson = Lesson(
-            id=f"lesson-{proposal.id}",
+            id=id,
             benchmark=self.pack.id,
             hypothesis=proposal.hypothesis,
             kind=proposal.kind,

@@ -124,8 +124,9 @@ class Thread:
         """Iterate until there is a reason to stop; first of all, finish what was cut off."""
         lab = self.lab
         snapshot = await self.graph.aget_state(self.config)
-        iteration = lab.next_iteration(self.thread)
         unfinished = bool(snapshot.next)
+        # The number of the one that was cut off: the ledger may have it as closed already.
+        iteration = snapshot.values["iteration"] if unfinished else lab.next_iteration(self.thread)
         while unfinished or not lab.stop_reason():
             begin: State = {"thread": self.thread, "iteration": iteration}
             out = await self.iterate(None if unfinished else begin)

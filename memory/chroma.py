@@ -121,18 +121,16 @@ class ChromaMemory:
         While the store does not answer, the lessons of this process alone are searched.
         """
         found: dict[tuple[str, str], Found] = {}
+        # Before the store is asked: what is written while it answers would else be in neither.
+        with self._state:
+            waiting = [d for c, d in self._queue if c == LESSONS]
+        fresh = [to_lesson(d.body) for d in waiting[-CANDIDATES:]]
         try:
             for one in self._stored(text, max(limit, CANDIDATES)):
                 found[one.lesson.run, one.lesson.id] = one
         except (MemoryUnavailable, MemoryCorrupt) as error:
             self._report(str(error))
-        with self._state:
-            waiting = {d.id for c, d in self._queue if c == LESSONS}
-        fresh = [
-            lesson
-            for lesson in self._own.recall(text, max(limit, CANDIDATES))
-            if not found or f"{lesson.run}/{lesson.id}" in waiting
-        ]
+            fresh += self._own.recall(text, max(limit, CANDIDATES))
         if fresh:
             texts = [of_lesson(lesson).text for lesson in fresh]
             vectors = NgramEmbedder().embed([text, *texts])
