@@ -350,7 +350,7 @@ async def test_a_stop_is_obeyed_before_the_next_iteration_begins(make_lab: Any) 
         while not lab.ledger.verdicts():
             await asyncio.sleep(0.01)
         lab.ledger.add_directive(Directive("d1", "Enough.", action={"stop": True}))
-        return lab.findings.n_proposals
+        return int(lab.findings.n_proposals)
 
     watcher = asyncio.create_task(watch())
     summary = await work(lab, 1)
