@@ -125,8 +125,13 @@ class Thread:
         lab = self.lab
         snapshot = await self.graph.aget_state(self.config)
         unfinished = bool(snapshot.next)
-        # The number of the one that was cut off: the ledger may have it as closed already.
-        iteration = snapshot.values["iteration"] if unfinished else lab.next_iteration(self.thread)
+        iteration = lab.next_iteration(self.thread)
+        if unfinished:
+            # The ledger may have the one that was cut off as closed already: its own number counts.
+            iteration, following = snapshot.values["iteration"], iteration
+            if iteration < following and "planner" in snapshot.next:
+                await self.saver.adelete_thread(self.name)  # it is closed; plan the next one
+                unfinished, iteration = False, following
         while unfinished or not lab.stop_reason():
             begin: State = {"thread": self.thread, "iteration": iteration}
             out = await self.iterate(None if unfinished else begin)
