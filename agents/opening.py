@@ -85,11 +85,13 @@ def open_lab(run: RunFolder, settings: Settings) -> Iterator[Lab]:
         closing(Executor(slots)) as executor,
         closing(remember(run, settings, pack.id)) as memory,
     ):
+        archive = run.archive()
+        archive.drop_stale_locks()
         runner = LocalRunner(pack, profile, grader, sandbox, executor, Path(scratch))
         lab = Lab(
             run=run,
             ledger=ledger,
-            archive=run.archive(),
+            archive=archive,
             memory=memory,
             pack=pack,
             profile=profile,

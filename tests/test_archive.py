@@ -217,3 +217,17 @@ def test_a_reader_cannot_write_and_what_is_not_there_is_named(archive: Archive) 
         reader.files("refs/heads/champion")
     with pytest.raises(RecordError, match="no archive"):
         Archive.open(archive.path.parent / "other.git")
+
+
+def test_a_lock_that_a_killed_writer_left_is_dropped_by_the_next_one(tmp_path: Path) -> None:
+    archive = Archive.create(tmp_path / "archive.git")
+    files = {"a.py": b"x = 1\n"}
+    tree = archive.tree_of(files)
+    stale = tmp_path / "archive.git" / "refs" / "candidates" / f"{tree}.lock"
+    stale.parent.mkdir(parents=True, exist_ok=True)
+    stale.touch()
+    with pytest.raises(OSError, match="lock"):
+        archive.put(files, (), "First", {}, 0.0)
+    again = Archive.open(tmp_path / "archive.git")
+    again.drop_stale_locks()
+    assert again.put(files, (), "First", {}, 0.0)[0] == tree

@@ -106,6 +106,11 @@ class Archive:
 
     # --- writing ---
 
+    def drop_stale_locks(self) -> None:
+        """Remove the lock files of a writer that was killed; only for the one who holds the run."""
+        for lock in self.path.rglob("*.lock"):
+            lock.unlink(missing_ok=True)
+
     def put(
         self,
         files: Mapping[str, bytes],
