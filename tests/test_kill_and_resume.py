@@ -141,7 +141,8 @@ def test_a_run_killed_twenty_times_ends_whole(tmp_path: Path) -> None:
     assert max(draws.values()) == 1, "no seed of a candidate is drawn twice"
     asked = Counter(t.effect.partition("#")[0] for t in trials if t.status == "finished")
     assert max(asked.values()) == 1, "what was measured is not measured again"
-    assert len(proposals) == N_IDEAS
+    assert len(proposals) <= N_IDEAS
+    assert len(proposals) == N_IDEAS or "nothing is left to try" in said, said
     ended = verdicts + dropped
     assert all(ended[p.id] == 1 for p in proposals), "each idea is judged once"
     assert all(lessons[p.id] == 1 for p in proposals), "each idea teaches one lesson"
