@@ -124,12 +124,14 @@ class Thread:
         """Iterate until there is a reason to stop; first of all, finish what was cut off."""
         lab = self.lab
         snapshot = await self.graph.aget_state(self.config)
-        unfinished = bool(snapshot.next)
+        # Not `snapshot.next`: that leaves out a node whose answer was saved just before the kill.
+        waiting = {task.name for task in snapshot.tasks}
+        unfinished = bool(waiting)
         iteration = lab.next_iteration(self.thread)
         if unfinished:
             # The ledger may have the one that was cut off as closed already: its own number counts.
             iteration, following = snapshot.values["iteration"], iteration
-            if iteration < following and "planner" in snapshot.next:
+            if iteration < following and "planner" in waiting:
                 await self.saver.adelete_thread(self.name)  # it is closed; plan the next one
                 unfinished, iteration = False, following
         while unfinished or not lab.stop_reason():
