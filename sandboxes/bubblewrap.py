@@ -27,6 +27,7 @@ from novum.sandboxes.capture import Capture
 from novum.sandboxes.process_tree import NamespaceTree
 from novum.sandboxes.protocol import Confinement, Mount, Promise, SandboxedProcess
 from novum.sandboxes.spawner import SPAWNER
+from novum.sandboxes.undo import close_quietly, end_process, open_pipe
 from novum.sandboxes.watch import Channels, Watched, read_line
 
 INSIDE = "/run/novum"  # where init.py lies inside
@@ -108,11 +109,11 @@ class BubblewrapSandbox:
         return visible(host, mounts)
 
     def _start(self, confinement: Confinement, on_failure: contextlib.ExitStack) -> Watched:
-        out, out_w = _pipe(on_failure)
-        err, err_w = _pipe(on_failure)
-        status, status_w = _pipe(on_failure)
-        info, info_w = _pipe(on_failure)
-        go, go_w = _pipe(on_failure)
+        out, out_w = open_pipe(on_failure)
+        err, err_w = open_pipe(on_failure)
+        status, status_w = open_pipe(on_failure)
+        info, info_w = open_pipe(on_failure)
+        go, go_w = open_pipe(on_failure)
         given = [status_w, info_w, go]
         words = ["--json-status-fd", str(info_w), "--block-fd", str(go)]
         if seccomp.is_supported():
@@ -135,7 +136,7 @@ class BubblewrapSandbox:
         outer = SPAWNER.start(
             argv, pass_fds=given, stdout=out_w, stderr=err_w, cores=confinement.cores
         )
-        on_failure.callback(_end, outer)
+        on_failure.callback(end_process, outer)
         for fd in (out_w, err_w, *given):
             os.close(fd)
         try:
@@ -289,29 +290,12 @@ def _pair(mount: Mount) -> tuple[str, str]:
     return str(mount.source), str(mount.target)
 
 
-def _pipe(on_failure: contextlib.ExitStack) -> tuple[int, int]:
-    ends = os.pipe2(os.O_CLOEXEC)
-    for fd in ends:
-        on_failure.callback(_close_quietly, fd)
-    return ends
-
-
 def _memfd(data: bytes, on_failure: contextlib.ExitStack) -> int:
     fd = os.memfd_create("novum", os.MFD_CLOEXEC)
-    on_failure.callback(_close_quietly, fd)
+    on_failure.callback(close_quietly, fd)
     os.write(fd, data)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
-
-
-def _close_quietly(fd: int) -> None:
-    with contextlib.suppress(OSError):
-        os.close(fd)
-
-
-def _end(outer: subprocess.Popen[bytes]) -> None:
-    outer.kill()
-    outer.wait()
 
 
 def _child_pid(info: int) -> int:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from novum.sandboxes.capture import Capture
 from novum.sandboxes.descendants import SupervisedTree
 from novum.sandboxes.protocol import Confinement, Mount, Promise, SandboxedProcess
 from novum.sandboxes.spawner import SPAWNER
+from novum.sandboxes.undo import end_process, open_pipe
 from novum.sandboxes.watch import Channels, Watched, read_line
 
 OPEN_FILES = 4096
@@ -104,7 +104,7 @@ class ProcessSandbox:
         if group is not None:
             on_failure.callback(group.remove)
         (out, out_w), (err, err_w), (status, status_w), (go, go_w) = (
-            _pipe(on_failure) for _ in range(4)
+            open_pipe(on_failure) for _ in range(4)
         )
         outer = SPAWNER.start(
             _argv(confinement, status_w, go),
@@ -114,7 +114,7 @@ class ProcessSandbox:
             cores=confinement.cores,
             env=_environment(confinement, home),
         )
-        on_failure.callback(_end, outer)
+        on_failure.callback(end_process, outer)
         for fd in (out_w, err_w, status_w, go):
             os.close(fd)
         try:
@@ -176,20 +176,3 @@ def _sweep_homes() -> None:
         if owner.isdigit() and not os.path.exists(f"/proc/{owner}") and not home.is_symlink():
             if home.stat().st_uid == os.geteuid():
                 shutil.rmtree(home, ignore_errors=True)
-
-
-def _pipe(on_failure: contextlib.ExitStack) -> tuple[int, int]:
-    ends = os.pipe2(os.O_CLOEXEC)
-    for fd in ends:
-        on_failure.callback(_close_quietly, fd)
-    return ends
-
-
-def _close_quietly(fd: int) -> None:
-    with contextlib.suppress(OSError):
-        os.close(fd)
-
-
-def _end(outer: subprocess.Popen[bytes]) -> None:
-    outer.kill()
-    outer.wait()
