@@ -89,6 +89,11 @@ class Budget:
             return True
         return self.limits.wall_s - self.wall_s >= self.reserve_s
 
+    def has_all_experiments(self, n_experiments: int) -> bool:
+        """Whether no experiment may be begun besides so many."""
+        limit = self.limits.experiments
+        return limit is not None and n_experiments >= limit
+
     def spent(self, n_experiments: int) -> str:
         """Which limit is reached, in words; empty while none is.
 
@@ -96,7 +101,7 @@ class Budget:
         """
         limits = self.limits
         self.n_experiments = n_experiments
-        if limits.experiments is not None and n_experiments >= limits.experiments:
+        if self.has_all_experiments(n_experiments):
             return f"{n_experiments} experiments were done"
         if (left := self.search_s()) is not None and left <= self.trial_s:
             return f"the time for search is over after {self.wall_s:.0f} s"

@@ -80,9 +80,8 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
 
 def add(lab: Lab, proposal: Proposal, reference: str) -> State:
     """Record a proposal, unless another thread made the last one while this one was planning."""
-    limit = lab.budget.limits.experiments
-    if limit is not None and lab.findings.n_proposals >= limit:
-        return {"idle": f"{limit} experiments were begun"}
+    if lab.budget.has_all_experiments(lab.findings.n_proposals):
+        return {"idle": f"{lab.findings.n_proposals} experiments were begun"}
     lab.add_proposal(proposal)
     return {"proposal": proposal.id, "reference": reference}
 

@@ -124,16 +124,15 @@ class Thread:
         """Iterate until there is a reason to stop; first of all, finish what was cut off."""
         lab = self.lab
         snapshot = await self.graph.aget_state(self.config)
-        # Not `snapshot.next`: that leaves out a node whose answer was saved just before the kill.
-        waiting = {task.name for task in snapshot.tasks}
-        unfinished = bool(waiting)
         iteration = lab.next_iteration(self.thread)
+        # Not `snapshot.next`: that leaves out a node whose answer was saved just before the kill.
+        unfinished = bool(snapshot.tasks)
         if unfinished:
-            # The ledger may have the one that was cut off as closed already: its own number counts.
-            iteration, following = snapshot.values["iteration"], iteration
-            if iteration < following and "planner" in waiting:
-                await self.saver.adelete_thread(self.name)  # it is closed; plan the next one
-                unfinished, iteration = False, following
+            # Under its own number: the ledger may have closed it just before the kill.
+            iteration = snapshot.values.get("iteration", iteration)
+        else:
+            # What a finished iteration left (a drop, its fixes) must not steer the next one.
+            await self.saver.adelete_thread(self.name)
         while unfinished or not lab.stop_reason():
             begin: State = {"thread": self.thread, "iteration": iteration}
             out = await self.iterate(None if unfinished else begin)
