@@ -52,7 +52,7 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
     if id in lab.findings.proposals:  # recorded before a crash
         return {"proposal": id, "reference": reference}
     if choice.mode == "retest":
-        return add(lab, measure_again(lab, state, choice.parents[0]), reference)
+        return await add(lab, measure_again(lab, state, choice.parents[0]), reference)
     await wait_for_ideas(lab, id)
     situation = observe(lab, thread, iteration, choice, seed)
     if handed_in := take_idea(lab, state, situation):
@@ -71,15 +71,17 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
         return {"idle": str(error)}
     match desk.outcome:
         case Proposed() as proposed:
-            return add(lab, as_proposal(lab, state, situation, proposed), reference)
+            return await add(lab, as_proposal(lab, state, situation, proposed), reference)
         case NothingLeft(reason):
             return {"idle": reason}
     reason = f"the planner made no acceptable proposal in {MAX_TURNS} turns"
     return {"idle": reason, "confused": True}
 
 
-def add(lab: Lab, proposal: Proposal, reference: str) -> State:
+async def add(lab: Lab, proposal: Proposal, reference: str) -> State:
     """Record a proposal, unless another thread made the last one while this one was planning."""
+    # Trials are launched from threads of their own: one may stand between answer and proposal.
+    await lab.turn(proposal.id)
     if lab.budget.has_all_experiments(lab.findings.n_proposals):
         return {"idle": f"{lab.findings.n_proposals} experiments were begun"}
     lab.add_proposal(proposal)
