@@ -214,7 +214,7 @@ class Evaluator:
                         continue
                     try:
                         if child is None or child.is_gone:
-                            child = self._server("search").fork()
+                            child = self._fork("search")
                         self._load(child, "search", solution)
                         self._stage(child, batch, warmups=self.plan.warmups, factors=[], free=True)
                         arm = Arm()
@@ -273,7 +273,7 @@ class Evaluator:
         plan = self.plan
         known = self._servers.get(arm)
         if known is not None and not known.is_running:
-            known.__exit__()
+            self._drop(arm)
             known = None
         if known is None:
             known = self._servers[arm] = Workers(
@@ -287,6 +287,28 @@ class Evaluator:
                 cache=plan.cache / arm if plan.cache is not None else None,
             )
         return known
+
+    def _drop(self, arm: str) -> None:
+        """Take down the sandbox of an arm."""
+        self._servers.pop(arm).__exit__()
+
+    def _fork(self, arm: str) -> Party:
+        """A fresh child in the sandbox of an arm.
+
+        A sandbox that an earlier candidate has killed may still be dying. Nothing of the next one
+        has run by then, so that one is not to blame: it gets a new sandbox.
+
+        Raises:
+            PartyFailed: a new sandbox does not start either.
+        """
+        has_served = arm in self._servers
+        try:
+            return self._server(arm).fork()
+        except PartyFailed:
+            if not has_served:
+                raise
+        self._drop(arm)
+        return self._server(arm).fork()
 
     def _files(self, solution: Solution) -> dict[str, bytes]:
         """What a worker needs of a solution; C++ is compiled, once.
@@ -307,7 +329,7 @@ class Evaluator:
         Raises:
             PartyFailed: it does not start, import or compile.
         """
-        child = self._server(arm).fork()
+        child = self._fork(arm)
         try:
             self._load(child, arm, solution)
         except PartyFailed:
