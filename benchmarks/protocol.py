@@ -44,6 +44,45 @@ class Phase:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
+class TokenSource(Protocol):
+    """A stream of tokens, wherever it lies."""
+
+    def __len__(self) -> int:
+        """Tokens in all."""
+
+    def read(self, first: int, n_tokens: int) -> Array:
+        """`n_tokens` from `first` on, `(n_tokens,)` uint16; after the end comes the beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlan:
+    """Training tokens that come one batch a step; the number of steps is declared in advance."""
+
+    tokens: TokenSource
+    first: int = 0
+    """Where the first batch begins."""
+    spelling: Array | None = None
+    """What each token is called in this trial, `(V,)` uint16; `None` leaves the numbers alone."""
+    n_ranks: int = 1
+    max_steps: int = 1_000_000
+    smoke_steps: int = 0
+    """Steps that a smoke test grants, whatever is declared; 0 outside of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consumed:
+    """What a run took of its stream, counted by the harness."""
+
+    declared: int
+    steps: int
+    """Steps of which every rank took its batch."""
+    tokens: int
+    available: int
+    """Tokens of the stream; more tokens taken than these is more than one epoch."""
+    at_s: tuple[float, ...]
+    """Wall seconds after the start at which each step's last batch was taken."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunPlan:
     """What the run stage gets.
@@ -69,6 +108,11 @@ class RunPlan:
     """Whether a run that leaves no file is invalid."""
     artifact_bytes: int = 1 << 30
     """Most that all files of the artifact may hold together."""
+    stream: StreamPlan | None = None
+    """Training tokens that come batch by batch. With a stream the seed, too, comes with the start:
+    initial weights that are drawn from it cannot be drawn earlier."""
+    n_workers: int = 1
+    """Processes that run the program side by side, as torchrun would start them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +136,8 @@ class RunOutcome:
     claimed: Mapping[str, float]
     """What the candidate reported of itself through `harness.claim(name, value)`."""
     phases: tuple[Phase, ...]
+    consumed: Consumed | None = None
+    """What it took of its stream, where it had one."""
 
 
 class ScoreSession(Protocol):

@@ -118,7 +118,7 @@ class BubblewrapSandbox:
         words = ["--json-status-fd", str(info_w), "--block-fd", str(go)]
         if seccomp.is_supported():
             policy = seccomp.Policy(
-                loopback=len(confinement.gpus) > 1,
+                loopback=confinement.has_loopback,
                 pinned=bool(confinement.cores),
                 sampled=self._groups is None,
             )
@@ -201,7 +201,7 @@ class BubblewrapSandbox:
             "file_bytes": confinement.limits.file_bytes,
             "open_files": OPEN_FILES,
             "landlock": 1,
-            "loopback": int(len(confinement.gpus) > 1),
+            "loopback": int(confinement.has_loopback),
             "gpu": int(bool(confinement.gpus)),
             "writable": "\n".join(writable),
             "drop_env": "PWD,LC_CTYPE",

@@ -291,13 +291,13 @@ def _command(confinement: Confinement, facts: image.ImageFacts) -> list[str]:
         "file_bytes": confinement.limits.file_bytes,
         "open_files": OPEN_FILES,
         "landlock": 1,
-        "loopback": int(len(confinement.gpus) > 1),
+        "loopback": int(confinement.has_loopback),
         "gpu": int(bool(confinement.gpus)),
         "writable": "\n".join(writable),
         "drop_env": ",".join(sorted(dropped)),
     }
     if seccomp.is_supported():
-        policy = seccomp.Policy(len(confinement.gpus) > 1, bool(confinement.cores))
+        policy = seccomp.Policy(confinement.has_loopback, bool(confinement.cores))
         options["seccomp"] = seccomp.assemble(policy).hex()
     words = [f"{key}={value}" for key, value in options.items()]
     return [python, "-I", "-S", "-B", f"{INSIDE}/init.py", *words, "--", *argv]

@@ -75,6 +75,14 @@ class Confinement:
     """Cores to pin to; empty means no pinning."""
     gpus: tuple[str, ...] = ()
     """Device indices or UUIDs that are visible; empty means none."""
+    loopback: bool = False
+    """Several processes of one program that talk over a loopback of their own; more than one GPU
+    implies it."""
+
+    @property
+    def has_loopback(self) -> bool:
+        """Whether IP sockets on the private loopback are allowed."""
+        return self.loopback or len(self.gpus) > 1
 
 
 class ExitCause(StrEnum):

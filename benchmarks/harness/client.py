@@ -11,6 +11,17 @@
     save(model, run.output / "model.pt")
     harness.claim("loss", 2.34)      # kept beside what the harness measures, never believed
 
+Where the training data comes as a stream, one batch a step (`info()["stream"]`), the number of
+steps is declared in advance and the seed comes with the start:
+
+    steps = harness.declare(1000)    # before the clock starts; a smoke test grants fewer
+    run = harness.start()
+    for step in range(steps):
+        tokens = run.batch(4096)     # numpy uint16 `(4097,)`: the inputs, and the last target
+
+Of several processes that were started side by side each has its `rank`, and `batch` gives it its
+own piece of the step. The clock starts when all of them have called `start()`.
+
 At the deadline every process of the trial is killed, and what stands in `run.output` counts. This
 file is copied into the sandbox as `harness.py`; it needs the standard library and numpy.
 """
@@ -74,7 +85,17 @@ class Run:
         self.clock: str = answer["clock"]
         self.output = Path(answer["output"])
         self.data = Data(answer["arrays"], fds)
+        self.rank = _rank()
         self._note(answer["remaining_s"])
+
+    def batch(self, n_tokens: int) -> np.ndarray[Any, Any]:
+        """The next step's tokens for this rank: `n_tokens` inputs and one more, uint16."""
+        answer, fds = _ask({"op": "batch", "rank": self.rank, "tokens": int(n_tokens)})
+        try:
+            return Data._map(answer["batch"], fds[0])
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     def remaining_s(self) -> float:
         """Seconds left on the harness's clock, at least 0."""
@@ -114,20 +135,34 @@ def info() -> dict[str, Any]:
     with _gate.lock:
         if _gate.info is None:
             _gate.info = _ask({"op": "info"})[0]["info"]
+            if _gate.info["device"].startswith("cuda"):  # each rank has a GPU of its own
+                _gate.info["device"] = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+            _gate.info["rank"] = _rank()
         return dict(_gate.info or {})
+
+
+def declare(steps: int) -> int:
+    """Say how many steps will be taken, before the clock starts; returns how many to take."""
+    granted: int = _ask({"op": "declare", "steps": int(steps)})[0]["steps"]
+    return granted
 
 
 def start() -> Run:
     """Start the clock, unless it runs, and get the data; a second call gives the same run."""
     with _gate.lock:
         if _gate.run is None:
-            _gate.run = Run(*_ask({"op": "start"}))
+            _gate.run = Run(*_ask({"op": "start", "rank": _rank()}))
         return _gate.run
 
 
 def claim(name: str, value: float) -> None:
     """Say what you think you reached; it is shown beside what the harness measures."""
     _ask({"op": "claim", "name": str(name), "value": float(value)})
+
+
+def _rank() -> int:
+    """Number of this process among those that were started side by side."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def _ask(message: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:

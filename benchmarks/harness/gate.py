@@ -15,14 +15,15 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from novum.benchmarks.harness import wire
-from novum.benchmarks.harness.shared_memory import SealedArray
-from novum.benchmarks.protocol import RunPlan
+from novum.benchmarks.harness.shared_memory import SealedArray, seal_array
+from novum.benchmarks.harness.stream import Refused, Stream, as_error
+from novum.benchmarks.protocol import Consumed, RunPlan
 from novum.errors import SandboxLost
 from novum.sandboxes.protocol import Exit, SandboxedProcess
 
@@ -49,6 +50,7 @@ class GateRecord:
     """Wall-clock time of the deadline where the budget is in wall seconds."""
     startup_s: float
     claimed: dict[str, float] = field(default_factory=dict)
+    consumed: Consumed | None = None
 
 
 class Gate:
@@ -75,8 +77,10 @@ class Gate:
         self._quota = wire.Quota()
         self._started_s: float | None = None
         self._cpu_at_start_s = 0.0
-        self._n_starts = 0
+        self._ready: set[int] = set()
+        self._waiting: list[socket.socket] = []
         self._claimed: dict[str, float] = {}
+        self._stream = Stream(plan.stream) if plan.stream is not None else None
 
     def run(self, process: SandboxedProcess) -> GateRecord:
         """Serve the candidate until its tree has ended, by itself or at a limit.
@@ -157,22 +161,53 @@ class Gate:
         if op == "info":
             wire.send(connection, {"info": self._info})
         elif op == "start":
-            self._start(connection)
+            self._start(connection, message.get("rank"))
         elif op == "remaining":
             remaining_s = self._plan.budget_s if self._started_s is None else self._left_s()
             wire.send(connection, {"remaining_s": max(0.0, remaining_s)})
         elif op == "claim":
             self._take_claim(message.get("name"), message.get("value"))
             wire.send(connection, {})
+        elif op in ("declare", "batch") and self._stream is not None:
+            self._answer_stream(connection, op, message, self._stream)
         else:
             raise wire.ProtocolError(f"it asks for {str(op)[:40]!r}")
 
-    def _start(self, connection: socket.socket) -> None:
+    def _answer_stream(
+        self, connection: socket.socket, op: str, message: dict[str, Any], stream: Stream
+    ) -> None:
+        try:
+            if op == "declare":
+                if self._started_s is not None:
+                    raise Refused("steps are declared before harness.start()")
+                wire.send(connection, {"steps": stream.declare(message.get("steps"))})
+                return
+            batch = seal_array(stream.take(message.get("rank"), message.get("tokens")))
+        except Refused as error:
+            wire.send(connection, as_error(error))
+            return
+        try:
+            wire.send(connection, {"batch": batch.describe("batch")}, [batch.fd])
+        finally:
+            batch.close()
+
+    def _start(self, connection: socket.socket, rank: object) -> None:
+        """Start the clock with the last of the workers to ask, and answer all who waited."""
+        self._waiting.append(connection)
         if self._started_s is None:
+            if isinstance(rank, int):
+                self._ready.add(rank)
+            if not self._ready >= set(range(self._plan.n_workers)) and self._plan.n_workers > 1:
+                return
+            if self._stream is not None:
+                try:
+                    self._stream.start()
+                except Refused as error:
+                    self._answer_all(as_error(error), (), connection)
+                    return
             self._note("start")
             self._cpu_at_start_s = self._process.cpu_s()
             self._started_s = time.monotonic()
-        self._n_starts += 1
         answer = {
             "seed": self._seed,
             "budget_s": self._plan.budget_s,
@@ -181,7 +216,18 @@ class Gate:
             "arrays": [array.describe(name) for name, array in self._arrays.items()],
             "remaining_s": max(0.0, self._left_s()),
         }
-        wire.send(connection, answer, [array.fd for array in self._arrays.values()])
+        self._answer_all(answer, [array.fd for array in self._arrays.values()], connection)
+
+    def _answer_all(
+        self, answer: dict[str, Any], fds: Sequence[int], asking: socket.socket
+    ) -> None:
+        waiting, self._waiting = self._waiting, []
+        for connection in waiting:
+            try:
+                wire.send(connection, answer, fds)
+            except OSError:
+                if connection is asking:
+                    raise  # the caller drops who asks and is gone
 
     def _take_claim(self, name: object, value: object) -> None:
         """Keep it if it is a number with a plain name; what it says is nobody's business here."""
@@ -195,6 +241,7 @@ class Gate:
                 self._claimed[name] = number
 
     def _record(self, exit_: Exit, hit_deadline: bool) -> GateRecord:
+        consumed = self._stream.consumed() if self._stream is not None else None
         # the sandbox was born before `_born_s`, so that this end is never too early
         ended_s = min(time.monotonic(), self._born_s + exit_.wall_s)
         self._note("end", cause=str(exit_.cause), code=exit_.code, n_survivors=exit_.n_survivors)
@@ -215,6 +262,7 @@ class Gate:
             deadline_epoch_s=deadline if is_wall else None,
             startup_s=self._started_s - self._born_s,
             claimed=self._claimed,
+            consumed=consumed,
         )
 
 

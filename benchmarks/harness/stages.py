@@ -129,16 +129,22 @@ class Stages:
         folder = self._stage_folder("run")
         lay_out(folder / "candidate", self.request.files)
         (folder / "output").mkdir()
-        mounts = self._mounts(folder, ("harness.py",))
+        programs = ("harness.py", "launch.py") if plan.n_workers > 1 else ("harness.py",)
+        mounts = self._mounts(folder, programs)
         mounts += (Mount(folder / "output", OUTPUT, writable=True),)
         info = {
             **plan.info,
-            "seed": self.request.seed,
+            **({"stream": True} if plan.stream is not None else {"seed": self.request.seed}),
             "device": self.device,
             "budget_s": plan.budget_s,
             "clock": plan.clock,
             "cores": self._n_cores(),
+            "workers": plan.n_workers,
         }
+        argv = plan.argv
+        if plan.n_workers > 1:
+            launcher = self._sandbox.visible(folder / "harness" / "launch.py", mounts)
+            argv = ("python", str(launcher), str(plan.n_workers), *plan.argv[1:])
         with (
             wire.listening(folder / "harness" / gate.SOCKET, gate.MAX_CONNECTIONS) as listener,
             sealed_arrays(plan.arrays, _STORE) as arrays,
@@ -155,7 +161,9 @@ class Stages:
             address = self._sandbox.visible(folder / "harness" / gate.SOCKET, mounts)
             env = {**plan.env, "NOVUM_GATE": str(address)}
             self.phase("run-stage")
-            process = self._sandbox.start(self._confine(plan.argv, mounts, env, plan.limits))
+            process = self._sandbox.start(
+                self._confine(argv, mounts, env, plan.limits, loopback=plan.n_workers > 1)
+            )
             with self._slot.stop.kills(process):
                 record = watched.run(process)
         self._note_end("run", record.exit)
@@ -176,6 +184,7 @@ class Stages:
             n_files=kept.n_files,
             claimed=record.claimed,
             phases=tuple(self.phases),
+            consumed=record.consumed,
         )
         judge_run(outcome, plan)
         return outcome
@@ -236,6 +245,7 @@ class Stages:
         mounts: tuple[Mount, ...],
         env: Mapping[str, str],
         limits: Limits,
+        loopback: bool = False,
     ) -> Confinement:
         seen = {mount.target: self._sandbox.visible(mount.source, mounts) for mount in mounts}
         given = python_variables(self._n_cores()) | {"PYTHONPATH": str(seen[HARNESS])}
@@ -247,6 +257,7 @@ class Stages:
             limits=limits,
             cores=self._slot.cores,
             gpus=self._slot.gpus,
+            loopback=loopback,
         )
 
     def _n_cores(self) -> int:
