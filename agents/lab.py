@@ -158,6 +158,7 @@ class Lab:
         n = certification_trials(
             gain, self.window.noise(), self.terms.win.alpha_headline, self.terms.win.looks
         )
+        n = max([n, *(r.trials for r in self.terms.requirements.values())])
         self.budget.reserve_s = reserve_s(n, self.budget.n_slots, self.budget.trial_s)
 
     def next_iteration(self, thread: int) -> int:

@@ -77,7 +77,7 @@ def open_lab(run: RunFolder, settings: Settings) -> Iterator[Lab]:
     sandbox = choose_sandbox(settings)
     grader = pack.grader(profile, settings.paths.cache.expanduser())
     harness = harness_digest(pack, grader.prepare())
-    start = settings.start or pack.manifest.default_start
+    start = settings.start or pack.starts_of(profile)[0]
     with (
         run.lock(),
         run.ledger() as ledger,

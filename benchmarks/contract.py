@@ -56,7 +56,7 @@ def check_pack(
     ready = made[0]
     with tempfile.TemporaryDirectory(prefix="novum-check-") as folder:
         scratch = Path(folder)
-        for start in pack.starts:
+        for start in pack.starts_of(ready.profile):
             yield _guard(f"start {start} runs", partial(_smoke, ready, start, scratch))
         yield from _graded(ready, scratch)
         yield _guard("survives a broken candidate", lambda: _broken(ready, scratch))
@@ -116,7 +116,7 @@ def _smoke(bench: Bench, start: str, scratch: Path) -> str:
 
 
 def _graded(bench: Bench, scratch: Path) -> Iterator[Check]:
-    pack, files = bench.pack, bench.pack.start_files()
+    pack, files = bench.pack, usual_start(bench)
     results: list[TrialResult] = []
 
     def grade() -> str:
@@ -142,7 +142,7 @@ def _graded(bench: Bench, scratch: Path) -> Iterator[Check]:
 
 
 def _broken(bench: Bench, scratch: Path) -> str:
-    files = bench.pack.start_files()
+    files = usual_start(bench)
     broken = {
         k: b"this is not code (" if bench.pack.is_editable(k) else v for k, v in files.items()
     }
@@ -155,18 +155,23 @@ def _broken(bench: Bench, scratch: Path) -> str:
 
 
 def _cheats(bench: Bench, scratch: Path, review: Review | None) -> Iterator[Check]:
-    cheats = shipped_cheats(bench.pack)
+    cheats = shipped_cheats(bench.pack, usual_start(bench))
     if not cheats:
         yield Check("ships a cheat", False, "cheats/ is empty: write one that the grader catches")
     for name, files in cheats.items():
         yield _guard(f"catches cheat {name}", partial(_caught, bench, files, scratch, review))
 
 
-def shipped_cheats(pack: Pack) -> dict[str, dict[str, bytes]]:
+def usual_start(bench: Bench) -> dict[str, bytes]:
+    """Files of the start that a run of this size begins with."""
+    return bench.pack.start_files(bench.pack.starts_of(bench.profile)[0])
+
+
+def shipped_cheats(pack: Pack, start: Files | None = None) -> dict[str, dict[str, bytes]]:
     """Files of each cheat of a pack: `cheats/NAME.py` stands in for the one editable file of the
-    default start, a folder `cheats/NAME/` is laid over it."""
+    start, a folder `cheats/NAME/` is laid over it."""
     folder = pack.folder / "cheats"
-    start = pack.start_files()
+    start = dict(pack.start_files() if start is None else start)
     editable = [path for path in start if pack.is_editable(path)]
     found: dict[str, dict[str, bytes]] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():

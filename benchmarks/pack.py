@@ -49,6 +49,23 @@ class Guardrail(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings
     """Worsening that is allowed, as a fraction of the reference's mean."""
 
 
+class Requirement(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """What a second value of the trials must reach before the metric counts at all.
+
+    A claim is tested on its first `trials` trials, one-sided: their mean must be better than the
+    limit with p below `alpha`. A search asks only that the mean does not miss it.
+    """
+
+    better: Better = "lower"
+    search: float | None = None
+    """Limit on the validation split; `None` where it has not been measured yet."""
+    sealed: float | None = None
+    """Limit on the sealed split, which is other text and so another number."""
+    trials: int = Field(default=5, ge=3)
+    """Trials declared in advance."""
+    alpha: float = Field(default=0.01, gt=0, lt=0.5)
+
+
 class Fidelity(BaseModel, extra="forbid", frozen=True):
     """A cheaper setting of a profile, for screens."""
 
@@ -79,6 +96,10 @@ class Profile(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=T
     noise_trials: int = Field(default=5, ge=2)
     """Baseline trials before any search."""
     fidelities: dict[str, Fidelity] = {}
+    requirements: dict[str, Requirement] = {}
+    """By the name of the observed value: without it the metric does not count."""
+    starts: tuple[str, ...] = ()
+    """Starts that are meant for this size, the usual one first; empty means all of them."""
     options: dict[str, Any] = {}
     """The grader's own settings (corpus, batch, problem set, ...)."""
 
@@ -173,6 +194,11 @@ class Pack:
         """Names of the starting solutions."""
         root = self.folder / "start"
         return tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] not in "._"))
+
+    def starts_of(self, profile: Profile) -> tuple[str, ...]:
+        """Names of the starts that are meant for a profile, the usual one first."""
+        default = self.manifest.default_start
+        return profile.starts or (default, *(s for s in self.starts if s != default))
 
     def start_files(self, name: str | None = None) -> dict[str, bytes]:
         """Every file of a starting solution by its relative path.
@@ -306,6 +332,9 @@ def load_pack(folder: Path) -> Pack:
         raise PackError(
             f"{path}: default_start {manifest.default_start!r} is not a folder of start/"
         )
+    for name, profile in manifest.profiles.items():
+        if missing := set(profile.starts) - set(pack.starts):
+            raise PackError(f"{path}: profile {name} names starts that are not there: {missing}")
     return pack
 
 

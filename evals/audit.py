@@ -24,6 +24,7 @@ from novum.evals.checks.guardrails import check_guardrails
 from novum.evals.checks.luck import MIN_NOISE_DF, gate, measure_noise, run_confirm, run_race
 from novum.evals.checks.physics import check_physics
 from novum.evals.checks.probed import check_probes, is_fault
+from novum.evals.checks.requirements import hold_on_average, prove, screen
 from novum.evals.checks.scope import check_scope
 from novum.evals.checks.seal import check_seal
 from novum.evals.evidence import found
@@ -139,6 +140,9 @@ def _search(ruling: Ruling, noise: NoiseModel) -> Judgement | None:
     if noise.df < MIN_NOISE_DF or not reference_trials(facts):
         n = max(1, facts.terms.noise_trials - len(noise_arms(facts).get(facts.reference, ())))
         return ruling.ask(0, n, Purpose.NOISE, "search", "the reference's noise is not measured")
+    met = screen(facts)
+    if met is not None and ruling.add(met).outcome is Outcome.FAIL:
+        return ruling.rule(Label.MISSED, met.summary)
     result, record = gate(facts, noise)
     ruling.add(record)
     if stage_arms(facts, Purpose.RACE, "search").candidate or (
@@ -174,6 +178,9 @@ def _race(ruling: Ruling, noise: NoiseModel) -> Judgement | None:
         return ruling.ask(n, m, Purpose.RACE, "search", result.reason)
     if result.outcome != "accept":
         return lost_race(ruling, tested, noise, "search")
+    met = hold_on_average(facts)
+    if met is not None and ruling.add(met).outcome is Outcome.FAIL:
+        return ruling.rule_tested(Label.MISSED, met.summary, tested, "search")
     rails = ruling.add(check_guardrails(facts))
     if rails.outcome is Outcome.FAIL:
         return ruling.rule_tested(Label.REGRESSION, rails.summary, tested, "search")
@@ -197,6 +204,14 @@ def _confirm(ruling: Ruling, noise: NoiseModel) -> Judgement:
         return ruling.ask(n, m, purpose, "sealed", why)
     if result.outcome != "accept":
         return lost_race(ruling, tested, noise, "sealed")
+    required = prove(facts, purpose, "sealed")
+    if required is not None:
+        ruling.add(required.evidence)
+        if required.n_missing:
+            why = f"{required.evidence.summary}; the requirement is tested on all of them"
+            return ruling.ask(required.n_missing, 0, purpose, "sealed", why)
+        if required.is_missed:
+            return ruling.rule_tested(Label.MISSED, required.evidence.summary, tested, "sealed")
     rails = ruling.add(check_guardrails(facts))
     if rails.outcome is Outcome.FAIL:
         return ruling.rule_tested(Label.REGRESSION, rails.summary, tested, "sealed")

@@ -7,13 +7,13 @@ can be recomputed anywhere from the facts alone, without the run, the pack or th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from novum.benchmarks.pack import Guardrail, Manifest, Profile, Win
+from novum.benchmarks.pack import Guardrail, Manifest, Profile, Requirement, Win
 from novum.lab.records import Better, Candidate, Evidence, Proposal, Purpose, Split, Trial, Verdict
 
 Aim = Literal["race", "confirm", "certify"]
@@ -33,6 +33,7 @@ class Terms:
     noise_trials: int
     floor: float | None = None
     self_reported: bool = False
+    requirements: dict[str, Requirement] = field(default_factory=dict)
 
     @classmethod
     def of(cls, manifest: Manifest, profile: Profile) -> Terms:
@@ -48,6 +49,7 @@ class Terms:
             noise_trials=profile.noise_trials,
             floor=manifest.floor,
             self_reported=manifest.self_reported,
+            requirements=dict(profile.requirements),
         )
 
 

@@ -24,6 +24,7 @@ STANDING: Mapping[Label, float] = {
     Label.INCONCLUSIVE: 0.0,
     Label.NOISE: 0.0,
     Label.REGRESSION: 0.0,
+    Label.MISSED: 0.0,
     Label.HACK: 0.02,  # a warning is worth reading
     Label.INVALID: -0.02,
     Label.QUARANTINED: -0.02,

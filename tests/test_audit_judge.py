@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from novum.benchmarks.pack import Requirement
 from novum.evals.audit import judge
 from novum.evals.evidence import found
 from novum.evals.facts import Judgement, PastIdea, dump_facts, load_facts
@@ -240,3 +241,77 @@ def test_an_idea_of_the_past_is_read_off_its_verdict_and_evidence() -> None:
     idea = PastIdea.of(judgement.verdict, judgement.evidence)
     assert idea.gain == pytest.approx(0.2, abs=0.01) and idea.error > 0
     assert idea.confirm_p is not None and idea.confirm_p < 0.05
+
+
+# --- requirements: what must hold before the metric counts ---
+
+RULED = replace(
+    TERMS,
+    requirements={"loss": Requirement(search=3.28, sealed=3.30, trials=5, alpha=0.01)},
+    max_jump=0.9,
+)
+
+
+def sprint(
+    first: float, race: list[float] | None = None, sealed: list[float] | None = None
+) -> Builder:
+    """A candidate that is twice as fast, with these losses; the reference's lie at 3.275."""
+    b = Builder(terms=RULED)
+    for loss in (3.27, 3.28, 3.275, 3.272, 3.278):
+        b.add("base", Purpose.NOISE, [2.0], proposal="start:base", observed={"loss": loss})
+    b.add("cand", Purpose.SEARCH, [1.0], observed={"loss": first})
+    stages = ((Purpose.RACE, race), (Purpose.CONFIRM, sealed))
+    for purpose, losses in stages:
+        for i, loss in enumerate(losses or []):
+            if i < 2:
+                b.add("base", purpose, [2.0 + 0.01 * i], observed={"loss": 3.275})
+            b.add("cand", purpose, [1.0 + 0.01 * i], observed={"loss": loss})
+    b.facts = replace(b.facts, aim="confirm" if sealed is not None else "race")
+    return b
+
+
+def test_a_fast_candidate_that_misses_the_target_is_missed_and_told_by_how_much() -> None:
+    verdict = judge(sprint(3.50).facts).verdict
+    assert verdict is not None and verdict.label is Label.MISSED
+    assert "3.5" in verdict.reason and "0.22 short" in verdict.reason
+
+
+def test_a_first_trial_within_the_noise_of_the_target_is_given_a_race() -> None:
+    more = judge(sprint(3.285).facts).more
+    assert more is not None and more.purpose is Purpose.RACE
+    assert label(judge(sprint(3.285, race=[3.30, 3.31]).facts)) is Label.MISSED
+    assert label(judge(sprint(3.285, race=[3.27, 3.27]).facts)) is Label.PROMISING
+
+
+def test_a_claim_runs_all_declared_trials_and_tests_them_at_once() -> None:
+    more = judge(sprint(3.27, race=[3.27, 3.27], sealed=[3.27, 3.28]).facts).more
+    assert more is not None and (more.candidate, more.reference, more.split) == (3, 0, "sealed")
+    good = sprint(3.27, race=[3.27, 3.27], sealed=[3.27, 3.28, 3.275, 3.28, 3.27])
+    assert label(judge(good.facts)) is Label.CONFIRMED
+    record = next(e for e in reversed(judge(good.facts).evidence) if e.step == "requirements")
+    assert record.detail["loss"]["p_value"] < 0.01
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [3.20, 3.31, 3.25, 3.33, 3.29],  # below the target on average, which luck explains
+        [3.31, 3.31, 3.31, 3.31, 3.31],
+        [3.28, 3.28, 3.28, 3.28, float("nan")],
+    ],
+)
+def test_declared_trials_that_do_not_prove_the_target_are_missed(losses: list[float]) -> None:
+    b = sprint(3.27, race=[3.27, 3.27], sealed=losses)
+    assert label(judge(b.facts)) is Label.MISSED
+
+
+def test_more_trials_than_declared_are_no_second_chance() -> None:
+    unlucky = [3.31, 3.32, 3.30, 3.31, 3.32]
+    b = sprint(3.27, race=[3.27, 3.27], sealed=[*unlucky, *[3.20] * 10])
+    assert label(judge(b.facts)) is Label.MISSED
+
+
+def test_a_target_that_was_never_measured_lets_nobody_pass() -> None:
+    b = sprint(3.27)
+    terms = replace(RULED, requirements={"loss": Requirement()})
+    assert label(judge(replace(b.facts, terms=terms))) is Label.MISSED

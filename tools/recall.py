@@ -17,6 +17,7 @@ STANDING = {
     Label.INCONCLUSIVE: "inconclusive: the effect, if any, is below what was resolved",
     Label.NOISE: "no effect beyond noise",
     Label.REGRESSION: "made it worse",
+    Label.MISSED: "missed what the benchmark requires",
     Label.HACK: "REJECTED as a hack: do not repeat",
     Label.INVALID: "did not work",
     Label.QUARANTINED: "quarantined: too good to be believed yet",

@@ -186,7 +186,7 @@ def _lab(
 ) -> Lab:
     pack = find_pack(settings.benchmark)
     profile = pack.profile(settings.profile)
-    start = settings.start or pack.manifest.default_start
+    start = settings.start or pack.starts_of(profile)[0]
     launched = next((e.payload for e in script.events if e.kind == "trial.launched"), None)
     slots = int(run.info.get("slots", settings.slots or 1))
     answers = RecordedAnswers(script, run.blobs)

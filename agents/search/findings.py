@@ -34,7 +34,7 @@ MAX_FRONTIER = 64
 UNSELECTED = (Purpose.NOISE, Purpose.RACE)
 GOOD = (Label.PROMISING, Label.CONFIRMED)
 BROKEN = (Label.INVALID,)
-UNFIT = (Label.INVALID, Label.HACK, Label.QUARANTINED)
+UNFIT = (Label.INVALID, Label.HACK, Label.QUARANTINED, Label.MISSED)
 """Nothing is built on these, whatever their scores."""
 
 

@@ -24,6 +24,7 @@ MARKS = {
     "inconclusive": ("○", "yellow"),
     "noise": ("·", "dim"),
     "regression": ("▼", "red"),
+    "missed": ("◇", "red"),
     "hack": ("✖", "bold red"),
     "invalid": ("✖", "red"),
     "quarantined": ("!", "bold yellow"),

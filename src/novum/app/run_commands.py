@@ -175,7 +175,7 @@ def _begin(settings: Settings, name: str | None) -> tuple[RunFolder, Settings]:
 
     pack = find_pack(settings.benchmark)
     profile = pack.profile(settings.profile)
-    start = settings.start or pack.manifest.default_start
+    start = settings.start or pack.starts_of(profile)[0]
     pack.start_files(start)
     make_policy(settings.policy)
     make_brains(brains_of(settings), settings.brain, settings.budget.cost_usd)

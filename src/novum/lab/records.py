@@ -61,6 +61,8 @@ class Label(StrEnum):
     INCONCLUSIVE = "inconclusive"
     NOISE = "noise"
     REGRESSION = "regression"
+    MISSED = "missed"
+    """It does not meet what the pack requires (a target loss), however good its metric is."""
     HACK = "hack"
     INVALID = "invalid"
     QUARANTINED = "quarantined"
