@@ -34,7 +34,8 @@ async def certify(lab: Lab) -> Verdict | None:
     Returns the last verdict, whatever it says; `None` when nothing won a race.
     """
     start = lab.findings.start
-    better = lab.findings.finalists(MAX_FALLBACKS)
+    lab.read_directives()
+    better = [n for n in lab.findings.finalists(MAX_FALLBACKS) if not lab.is_banned(n.tree)]
     alpha = lab.terms.win.alpha_headline / max(1, len(better))
     verdict = None
     for rank, node in enumerate(better):

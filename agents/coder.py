@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from langchain_core.messages import HumanMessage
 from langgraph.runtime import Runtime
@@ -82,11 +81,6 @@ def take_files(lab: Lab, proposal: Proposal, fixes: Sequence[Fix]) -> State:
         return {"candidate": hand_in(lab, proposal), "turns": 0, "wanted": None}
     except ToolError as error:
         return {"dropped": f"refused: {error}", "broken": True}
-
-
-def after_code(state: State) -> Literal["experimenter", "record"]:
-    """Measure a candidate; without one there is only something to record."""
-    return "record" if state.get("dropped") else "experimenter"
 
 
 async def work(session: Session, fixes: Sequence[Fix], max_turns: int) -> bool:

@@ -5,6 +5,7 @@ A directive has text, which every brain reads, and may have a machine-readable a
     {"pause": true}         stop proposing until it is withdrawn
     {"stop": true}          end the search, certify, finish
     {"ban": "NAME"}         never use this technique or kind of change
+    {"ban_branch": "TREE"}  never build on this candidate, or on what came from it
     {"pin": "TREE"}         start every proposal from this candidate (a prefix of its id)
     {"repeat": true}        experiments that were tried may be tried again
     {"idea": {...}}         try this next: hypothesis, kind, move; ends when a thread has taken it
@@ -33,6 +34,11 @@ class Directives:
     def read(self, directives: Iterable[Directive]) -> None:
         """Take in what stands now, oldest first."""
         self.standing = tuple(d for d in directives if d.status == "standing")
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Names of what stands now."""
+        return tuple(d.id for d in self.standing)
 
     def texts(self) -> tuple[str, ...]:
         """What brains read; the latest where there are many."""
@@ -67,6 +73,11 @@ class Directives:
     def bans(self, name: str) -> bool:
         """Whether a technique or kind must not be used."""
         return any(str(d.action.get("ban", "")).lower() == name.lower() for d in self.standing)
+
+    @property
+    def dead_branches(self) -> tuple[str, ...]:
+        """Candidates on which, and on whose descendants, nothing may be built."""
+        return tuple(str(d.action["ban_branch"]) for d in self.standing if "ban_branch" in d.action)
 
     def require_allowed(self, proposed: Proposed) -> None:
         """Raise `ToolError` for a proposal that a directive forbids."""

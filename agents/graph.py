@@ -4,6 +4,9 @@
                 |          ^         |   |           |
                 +-> record +--fix----+   +-> record  +-> experimenter (more trials)
 
+With `--approve plan` the `approver` stands between planner and coder, with `--approve run` between
+coder and experimenter: it waits for a person, and leads to `record` when the answer is no.
+
 Nodes may run again from their top after a crash: answers of brains, trials, proposals, candidates
 and verdicts have keys, and what has a key happens once. After each node a `step` event keeps the
 digest of the state, so that a replay can be compared step by step.
@@ -18,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
+from novum.agents.approver import after_approval, after_code, after_plan, approve
 from novum.agents.auditor import after_audit, audit
-from novum.agents.coder import after_code, code
+from novum.agents.coder import code
 from novum.agents.experimenter import after_experiment, experiment
 from novum.agents.lab import Lab
-from novum.agents.planner import after_plan, plan
+from novum.agents.planner import plan
 from novum.agents.recorder import record
 from novum.agents.state import State
 from novum.lab.chain import canonical
@@ -43,12 +47,14 @@ def build_graph(
     """The compiled graph; run it with a `Lab` as its context."""
     graph = StateGraph(State, context_schema=Lab)
     graph.add_node("planner", traced("planner", plan))
+    graph.add_node("approver", traced("approver", approve))
     graph.add_node("coder", traced("coder", code))
     graph.add_node("experimenter", traced("experimenter", experiment))
     graph.add_node("auditor", traced("auditor", audit))
     graph.add_node("record", traced("record", record))
     graph.add_edge(START, "planner")
     graph.add_conditional_edges("planner", after_plan)
+    graph.add_conditional_edges("approver", after_approval)
     graph.add_conditional_edges("coder", after_code)
     graph.add_conditional_edges("experimenter", after_experiment)
     graph.add_conditional_edges("auditor", after_audit)

@@ -44,6 +44,7 @@ from novum.lab.records import (
 from novum.lab.run import RunFolder
 from novum.memory.protocol import Memory
 from novum.sandboxes.protocol import Sandbox
+from novum.settings import ApprovalSettings
 
 if TYPE_CHECKING:
     from langchain_core.language_models.chat_models import BaseChatModel
@@ -57,6 +58,11 @@ DROPPED = "dropped"
 
 async def at_once(id: str) -> None:
     """Go on without waiting."""
+
+
+def never(stage: str, id: str) -> bool:
+    """Ask nobody."""
+    return False
 
 
 @dataclass
@@ -91,6 +97,9 @@ class Lab:
     turn: Callable[[str], Awaitable[None]] = at_once
     """Awaited with the id of a proposal before something of it is recorded; replay makes it wait
     for the recorded order."""
+    must_ask: Callable[[str, str], bool] = never
+    """Whether a stage (`plan`, `run`) waits for a person; replay asks where the recording did."""
+    approval: ApprovalSettings = field(default_factory=ApprovalSettings)
     control: Control = field(default_factory=Control)
     directives: Directives = field(default_factory=Directives)
     window: TrialWindow = field(default_factory=TrialWindow)
@@ -122,6 +131,11 @@ class Lab:
         self.directives.read(self.ledger.directives(standing=True))
         self.budget.limits = self.directives.limits(self.given_limits)
 
+    def is_banned(self, tree: str) -> bool:
+        """Whether a candidate is, or descends from, one that the user wants no more of."""
+        dead = self.directives.dead_branches
+        return any(self.findings.is_ancestor(old, tree) for old in dead)
+
     def pause(self) -> str:
         """Id of a standing directive that asks to pause; empty when none does."""
         self.read_directives()
@@ -137,6 +151,17 @@ class Lab:
         elif reason := self.budget.spent(self.findings.n_proposals) or self._satisfied():
             self.control.stop(reason)
         return self.control.reason
+
+    def is_over(self) -> str:
+        """Why what is under way should not be waited for; empty while it should.
+
+        That all experiments were begun is no reason: those that wait are among them.
+        """
+        self.read_directives()
+        if id := self.directives.stop:
+            return f"directive {id} asked to stop"
+        left_s = self.budget.search_s()
+        return "its time is over" if left_s is not None and left_s <= 0 else ""
 
     def _satisfied(self) -> str:
         limits, findings = self.budget.limits, self.findings

@@ -42,6 +42,7 @@ def observe(lab: Lab, thread: int, iteration: int, choice: Choice, seed: int) ->
     # A recall takes longer than all else here, so a brain that reads no text is spared it.
     reads = getattr(lab.brains["planner"], "reads_text", True)
     recalled = lab.memory.recall(question, MAX_LESSONS) if reads else ()
+    allowed = (n for n in findings.frontier if not lab.is_banned(n.tree))
     return Situation(
         benchmark=lab.pack.id,
         metric=lab.pack.manifest.metric.name,
@@ -52,7 +53,7 @@ def observe(lab: Lab, thread: int, iteration: int, choice: Choice, seed: int) ->
         mode=choice.mode,
         parents=parents,
         kind_hint=choice.kind_hint or "",
-        frontier=tuple(branch(lab, n) for n in findings.frontier[:MAX_BRANCHES]),
+        frontier=tuple(branch(lab, n) for n in islice(allowed, MAX_BRANCHES)),
         directives=lab.directives.texts(),
         budget=lab.budget.left(),
         kinds=tuple(findings.kinds[k] for k in sorted(findings.kinds)),

@@ -108,6 +108,8 @@ def open_lab(run: RunFolder, settings: Settings) -> Iterator[Lab]:
             findings=Findings(pack.manifest.metric.better),
             scratch=Path(scratch) / "workspaces",
             coder_turns=settings.brain.coder_turns,
+            must_ask=lambda stage, _: stage == settings.approval.ask,
+            approval=settings.approval,
         )
         require_same_harness(lab)
         ledger.mark_lost()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from langchain_core.messages import HumanMessage
 from langgraph.runtime import Runtime
@@ -16,7 +16,7 @@ from novum.agents.lab import Lab
 from novum.agents.observe import observe
 from novum.agents.outside import EXTERNAL, wait_for_ideas
 from novum.agents.prompting import MAX_TASK, render
-from novum.agents.search.findings import attempt_key
+from novum.agents.search.findings import Node, attempt_key
 from novum.agents.search.protocol import Choice
 from novum.agents.state import State
 from novum.errors import ToolError
@@ -34,6 +34,8 @@ RETEST = "retest"
 CHOICE = "choice"
 IDEA = "idea"
 MAX_TURNS = 6
+MAX_DRAWS = 8
+"""Draws of the policy that may fall on a banned branch before the best other one is taken."""
 PRECEDENTS = 8
 """Nearest lessons that a proposal in words is compared with."""
 
@@ -123,11 +125,6 @@ def refuse_present(situation: Situation, proposed: Proposed) -> None:
         raise ToolError(f"{', '.join(names)} is part of {situation.head.tree[:10]} already")
 
 
-def after_plan(state: State) -> Literal["coder", "record"]:
-    """Write code for a proposal; with none, record that."""
-    return "coder" if state.get("proposal") else "record"
-
-
 def measure_again(lab: Lab, state: State, tree: str) -> Proposal:
     """The proposal to measure a candidate once more: its files, fresh trials, no brain."""
     node = lab.findings.nodes[tree]
@@ -149,19 +146,44 @@ def choose_where(lab: Lab, thread: int, id: str) -> tuple[Choice, str, int]:
     """The policy's choice, the reference and the random state: recorded, and so made once."""
     known = lab.recorded(CHOICE, id)
     if known is None:
-        seed = lab.seed("plan", id)
-        choice = pinned(lab) or lab.policy.choose(lab.findings, thread, Random(seed))
-        known = {
-            "mode": choice.mode,
-            "parents": list(choice.parents),
-            "kind_hint": choice.kind_hint,
-            "reference": lab.findings.head.tree,
-            "random": seed,
-        }
-        lab.note(CHOICE, id, known)
+        with lab.ledger.batch():  # what is told stands in the trace before what follows from it
+            known = choose_now(lab, thread, id)
+            lab.note(CHOICE, id, known)
     hint = Kind(known["kind_hint"]) if known["kind_hint"] else None
     choice = Choice(known["mode"], tuple(known["parents"]), hint)
     return choice, known["reference"], known["random"]
+
+
+def choose_now(lab: Lab, thread: int, id: str) -> Json:
+    """The choice of the policy under the directives that stand now."""
+    lab.read_directives()
+    seed = lab.seed("plan", id)
+    rng = Random(seed)
+    choice = pinned(lab) or lab.policy.choose(lab.findings, thread, rng)
+    for _ in range(MAX_DRAWS):
+        if not any(lab.is_banned(tree) for tree in choice.parents):
+            break
+        choice = lab.policy.choose(lab.findings, thread, rng)
+    else:
+        choice = Choice("improve", (best_allowed(lab).tree,), choice.kind_hint)
+    known: Json = {
+        "mode": choice.mode,
+        "parents": list(choice.parents),
+        "kind_hint": choice.kind_hint,
+        "reference": best_allowed(lab).tree,
+        "random": seed,
+    }
+    if lab.directives.standing:
+        known["directives"] = [d.id for d in lab.directives.standing]
+    return known
+
+
+def best_allowed(lab: Lab) -> Node:
+    """The best candidate that won a race on a branch the user has not banned; else the start."""
+    if not lab.directives.dead_branches:
+        return lab.findings.head
+    allowed = (n for n in lab.findings.frontier if not lab.is_banned(n.tree))
+    return next(allowed, lab.findings.nodes[lab.findings.start])
 
 
 def pinned(lab: Lab) -> Choice | None:
@@ -181,6 +203,8 @@ def check(lab: Lab, situation: Situation, proposed: Proposed) -> None:
     for tree in parents:
         if tree not in lab.findings.nodes:
             raise ToolError(f"there is no candidate {tree!r}; take the full id of one in the list")
+        if lab.is_banned(tree):
+            raise ToolError(f"the user wants nothing more of {tree[:10]} and what came from it")
     if proposed.move.get("merge") and len(parents) < 2:
         raise ToolError("a merge needs two parents")
     lab.directives.require_allowed(proposed)

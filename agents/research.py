@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from langgraph.types import Command
 
+from novum.agents.approvals import NOVUM, answer_to, asked_s, give
 from novum.agents.baseline import measure_noise
 from novum.agents.certify import certify, confirm_head
 from novum.agents.checkpoints import InlineSqliteSaver, open_checkpoints
@@ -161,23 +162,54 @@ class Thread:
                 await self.saver.adelete_thread(self.name)
                 lab.control.news()
                 return dict(out)
-            while lab.pause():
+            reason: dict[str, Any] = out["__interrupt__"][0].value
+            if id := reason.get("approval"):
+                await wait_for_answer(lab, id)
+            while not id and lab.pause():
                 if lab.stop_reason():
                     return None
                 await lab.control.wait(POLL_S)
             begin = Command(resume=True)
 
     async def wait_for_findings(self, reason: str) -> None:
-        """Wait until another thread has found something; stop the search when all are idle."""
+        """Wait until another thread has found something or the user says something.
+
+        The search stops when all threads are idle.
+        """
         lab = self.lab
         self.idle.add(self.thread)
-        seen = lab.findings.n_closed
-        while lab.findings.n_closed == seen and not lab.stop_reason():
+        seen = lab.findings.n_closed, lab.directives.ids
+        while not lab.stop_reason() and (lab.findings.n_closed, lab.directives.ids) == seen:
             if len(self.idle) == self.n_threads:
                 lab.control.stop(f"nothing is left to try: {reason}")
             else:
                 await lab.control.wait(POLL_S)
         self.idle.discard(self.thread)
+
+
+async def wait_for_answer(lab: Lab, id: str) -> None:
+    """Wait until a question is answered; it is, at the latest, when the search ends.
+
+    Raises:
+        Interrupted: the user wants to go on later; then the question is still open.
+    """
+    wait_s = lab.approval.wait_s
+    until_s = None if wait_s is None else asked_s(lab.ledger, id) + wait_s
+
+    def refuse(why: str) -> None:
+        give(lab.ledger, id, is_approved=False, who=NOVUM, why=why)
+
+    while answer_to(lab.ledger, id) is None:
+        if lab.control.is_interrupted:
+            raise Interrupted
+        if lab.approval.yes:
+            give(lab.ledger, id, is_approved=True, who=NOVUM, why="--yes")
+        elif until_s is not None and lab.clock() >= until_s:
+            refuse(f"nobody answered within {wait_s:g} s")
+        elif reason := lab.is_over():
+            refuse(f"the search ended before anybody answered: {reason}")
+        else:
+            await lab.control.wait(POLL_S)
 
 
 @contextmanager

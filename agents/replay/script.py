@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from novum.agents.approvals import ANSWERED
 from novum.errors import RecordError
 from novum.lab.chain import canonical
 from novum.lab.records import Event, Json
@@ -164,7 +165,7 @@ def is_from_outside(event: Event) -> bool:
     """Whether an event was not made by the machine: the user, the process, a lost trial."""
     if event.kind == "trial.ended":
         return bool(event.payload["error"] == LOST_WITH_PROCESS)
-    return event.kind in ("session", "directive", "directive.closed")
+    return event.kind in ("session", "directive", "directive.closed", ANSWERED)
 
 
 def comparable(value: Json) -> Json:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from novum.agents.approvals import ASKED
 from novum.agents.baseline import measure_noise
 from novum.agents.brains.recorded import RecordedModel
 from novum.agents.budget import Budget, BudgetLimits
@@ -220,6 +221,7 @@ def _lab(
         coder_turns=settings.brain.coder_turns,
         clock=lambda: ledger.now_s,
         turn=script.turn,
+        must_ask=lambda _, id: f"{ASKED}:{id}" in script.by_key,
         is_replay=True,
     )
 

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -27,6 +27,8 @@ from novum.errors import UsageError
 
 PREFIX = "NOVUM_"
 FILE = "novum.toml"
+SECRETS = ("api_key", "url")
+"""Keys whose values are not repeated in an error."""
 Role = Literal["planner", "coder", "auditor"]
 
 
@@ -109,6 +111,44 @@ class MemorySettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
     """`ngrams` needs nothing, `minilm` the extra `semantic`, `openai:MODEL` a provider."""
 
 
+class ApprovalSettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
+    """Which steps wait for a person (`novum approve`, or /approve in chat)."""
+
+    ask: Literal["nothing", "plan", "run"] = "nothing"
+    """`plan` waits before the code of an idea is written, `run` before its trials."""
+    wait_s: float | None = Field(default=None, ge=0)
+    """What nobody answered for so long is refused; by default it waits for ever."""
+    yes: bool = False
+    """Approve everything at once, and record that."""
+
+
+class NotifySettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
+    """Who is told when something happens while nobody looks. Nothing of this is kept in a run."""
+
+    url: SecretStr | None = None
+    """Webhook: gets a JSON object by POST, whose `text` says it in a line."""
+    command: str = ""
+    """Program with its arguments: the object is its standard input, its parts are `MESSAGE_*`."""
+    on: tuple[Literal["champion", "stop", "failure", "approval"], ...] = (
+        "champion",
+        "stop",
+        "failure",
+        "approval",
+    )
+    """What is told."""
+    timeout_s: float = Field(default=10, gt=0)
+    """Of one try."""
+    tries: int = Field(default=5, ge=1)
+    """How often a message is tried before it is given up."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_web(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("a webhook begins with https:// or http://")
+        return url
+
+
 class PathSettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
     """Where things lie."""
 
@@ -147,6 +187,8 @@ class Settings(BaseSettings):
     brain: BrainSettings = BrainSettings()
     sandbox: SandboxSettings = SandboxSettings()
     memory: MemorySettings = MemorySettings()
+    approval: ApprovalSettings = ApprovalSettings()
+    notify: NotifySettings = NotifySettings()
     paths: PathSettings = PathSettings()
 
     @classmethod
@@ -164,7 +206,8 @@ class Settings(BaseSettings):
 
     def saved(self) -> dict[str, Any]:
         """What run.toml keeps: everything but secrets."""
-        return self.model_dump(mode="json", exclude_none=True, exclude={"brain": {"api_key"}})
+        hidden: Any = {"brain": {"api_key"}, "notify": True}
+        return self.model_dump(mode="json", exclude_none=True, exclude=hidden)
 
 
 def load_settings(
@@ -289,7 +332,8 @@ def _explain(
         place = [str(part) for part in fault["loc"]]
         sources = ((said, "the command line"), (variables, "the environment"))
         where = next((name for values, name in sources if _holds(values, place)), str(path))
-        lines.append(f"{'.'.join(place)} = {fault['input']!r} ({where}): {fault['msg']}")
+        value = "[hidden]" if place[-1] in SECRETS else repr(fault["input"])
+        lines.append(f"{'.'.join(place)} = {value} ({where}): {fault['msg']}")
     return "wrong settings:\n" + "\n".join(lines)
 
 

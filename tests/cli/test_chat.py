@@ -68,6 +68,15 @@ def test_directives_stand_until_withdrawn_and_the_later_of_two_that_clash_stands
     chat.ledger.verify()
 
 
+def test_a_branch_is_banned_by_its_tree_and_a_pin_on_it_ends(chat: Chat) -> None:
+    start, deep = (c.tree for c in chat.ledger.candidates()[:2])
+    assert chat.answer(f"/pin {deep[:10]}").startswith("d1 stands")
+    assert "withdrawn: d1" in chat.answer(f"/ban {deep[:10]}")
+    assert chat.ledger.directives()[1].action == {"ban_branch": deep}
+    assert "withdrawn: d2" in chat.answer(f"/pin {deep[:10]}")
+    assert "cannot be banned" in chat.answer(f"/ban {start[:10]}")
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

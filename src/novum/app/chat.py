@@ -66,7 +66,7 @@ class Chat:
             ("stop", "", "end the search, certify, finish", lambda _: self.steering.stop()),
             ("budget", "NAME=VALUE ...", "what is spent; with words: change limits", self.budget),
             ("pin", "TREE", "start every proposal from this candidate", self.steering.pin),
-            ("ban", "NAME", "never use a technique or kind of change", self.ban),
+            ("ban", "NAME|TREE", "never use a technique, a kind, or a branch", self.ban),
             ("propose", "IDEA", "a technique, NAME=VALUE or a sentence to try next", self.propose),
             ("help", "", "this list", self.help),
             ("quit", "", "leave; the run goes on", self.quit),
@@ -201,9 +201,11 @@ class Chat:
     # --- steering ---
 
     def ban(self, name: str) -> str:
-        """Ban a technique or kind."""
+        """Ban a technique, a kind of change, or a candidate and what came from it."""
         if not name:
-            raise UsageError("say what: /ban NAME")
+            raise UsageError("say what: /ban NAME or /ban TREE")
+        if name not in (*self.techniques, *Kind) and self.ledger.trees(name):
+            return self.steering.ban_branch(name)
         return self.steering.ban(name, self.techniques)
 
     def propose(self, words: str) -> str:

@@ -43,6 +43,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     proof_commands.verify,
     replay_commands.replay,
     chat_commands.chat,
+    chat_commands.approve,
     submit_commands.checkout,
     submit_commands.submit,
     mcp_commands.mcp,

@@ -10,7 +10,7 @@ from statistics import fmean
 from novum.app.live import MARKS, one_line
 from novum.app.numbers import percent, percent_range
 from novum.app.story import STEPS, Story
-from novum.lab.records import Event, Purpose, TrialStatus
+from novum.lab.records import Event, Json, Purpose, TrialStatus
 
 TOLD = (
     "session",
@@ -23,8 +23,10 @@ TOLD = (
     "champion",
     "directive",
     "directive.closed",
+    "approval",
+    "approval.answer",
 )
-"""Kinds of events that `--json` passes on."""
+"""Kinds of events that `--json` passes on; docs/headless.md describes them."""
 
 
 def json_lines(events: list[Event]) -> Iterator[str]:
@@ -57,7 +59,24 @@ def _words(story: Story, event: Event) -> str:
         return _verdict_words(story, id)
     if event.kind == "champion":
         return f"champion {payload['tree'][:10]}"
+    if event.kind == "directive":
+        return f"{payload['id']} from {payload['author']}: {one_line(payload['text'])}"
+    if event.kind == "directive.closed":
+        return f"{payload['id']} is {payload['status']}"
+    if event.kind.startswith("approval"):
+        return approval_words(story, payload)
     return ""
+
+
+def approval_words(story: Story, payload: Json) -> str:
+    """A question to a person, or the answer to one."""
+    id = payload["id"]
+    if "approved" in payload:
+        why = f": {one_line(payload['why'])}" if payload["why"] else ""
+        return f"{id} {'approved' if payload['approved'] else 'refused'} by {payload['who']}{why}"
+    idea = story.idea(payload["proposal"])
+    what = one_line(idea.proposal.hypothesis) if idea is not None else ""
+    return f"{id} waits: novum approve RUN {id}   ({payload['of']} of: {what})"
 
 
 def _trial_words(story: Story, id: str) -> str:

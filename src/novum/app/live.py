@@ -64,8 +64,10 @@ class Screen:
         if n_verdicts > 0 and (rows := self._verdicts(n_verdicts, width - 4)):
             yield _panel(rows, "last verdicts")
         yield self._budgets(now, width)
-        if self.notice:
-            yield Text(self.notice, "bold yellow", overflow="ellipsis", no_wrap=True)
+        waits = ", ".join(self.story.waiting)
+        notice = self.notice or (f"to be approved: {waits} (novum approve)" if waits else "")
+        if notice:
+            yield Text(notice, "bold yellow", overflow="ellipsis", no_wrap=True)
 
     # --- parts ---------------------------------------------------------------------------------
 

@@ -33,6 +33,15 @@ Sandbox = Annotated[
     str | None, typer.Option(help="auto (default), docker, bubblewrap, process (no isolation).")
 ]
 Runs = Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs).")]
+Approve = Annotated[
+    str | None, typer.Option(help="Ask a person before each `plan` is coded, or each `run`.")
+]
+ApproveWait = Annotated[
+    str | None, typer.Option(help="Refuse what nobody answered for so long: 30m, 8h.")
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Answer every question with yes, and record that.")
+]
 Plain = Annotated[bool, typer.Option("--plain", help="Lines in place of the live view.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
@@ -55,6 +64,9 @@ def run(
     target: Target = None,
     plateau: Plateau = None,
     sandbox: Sandbox = None,
+    approve: Approve = None,
+    approve_wait: ApproveWait = None,
+    yes: Yes = False,
     name: Annotated[str | None, typer.Option(help="Name of the run (default: PACK-N).")] = None,
     runs: Runs = None,
     plain: Plain = False,
@@ -68,10 +80,11 @@ def run(
 
     given = _given(
         threads, slots, brain, experiments, wall, gpu_hours, tokens, cost_usd, target, plateau,
-        sandbox, runs,
+        sandbox, runs, approve, approve_wait, yes,
     )  # fmt: skip
     given |= {"benchmark": benchmark, "profile": profile, "start": start, "policy": policy}
     settings = load_settings(given)
+    _require_somebody(settings)
     folder, settings = _begin(settings, name)
     _research(folder, settings, plain, as_json)
 
@@ -91,6 +104,9 @@ def resume(
     target: Target = None,
     plateau: Plateau = None,
     sandbox: Sandbox = None,
+    approve: Approve = None,
+    approve_wait: ApproveWait = None,
+    yes: Yes = False,
     runs: Runs = None,
     plain: Plain = False,
     as_json: AsJson = False,
@@ -101,14 +117,17 @@ def resume(
     """
     from novum.app.reading import runs_folder
     from novum.lab.run import find_run
-    from novum.settings import restore_settings
+    from novum.settings import load_settings, restore_settings
 
     folder = find_run(runs_folder(runs), run)
     given = _given(
         threads, slots, brain, experiments, wall, gpu_hours, tokens, cost_usd, target, plateau,
-        sandbox, None,
+        sandbox, None, approve, approve_wait, yes,
     )  # fmt: skip
     settings = restore_settings(folder.info.get("settings", {}), given)
+    # What a run does not keep, because it holds secrets.
+    settings = settings.model_copy(update={"notify": load_settings().notify})
+    _require_somebody(settings)
     _research(folder, settings, plain, as_json)
 
 
@@ -125,6 +144,9 @@ def _given(
     plateau: int | None,
     sandbox: str | None,
     runs: Path | None,
+    approve: str | None,
+    approve_wait: str | None,
+    yes: bool,
 ) -> dict[str, Any]:
     """What the command line says, in the form of the settings."""
     return {
@@ -133,6 +155,7 @@ def _given(
         "brain": {"default": brain},
         "sandbox": {"kind": sandbox},
         "paths": {"runs": runs},
+        "approval": {"ask": approve, "wait_s": _seconds(approve_wait), "yes": yes or None},
         "budget": {
             "experiments": experiments,
             "wall_s": _seconds(wall),
@@ -157,6 +180,21 @@ def _seconds(text: str | None) -> float | None:
         raise UsageError(f"{text!r} is no time; write 90s, 12m, 8h, 2d or 1:30:00.") from None
 
 
+def _require_somebody(settings: Settings) -> None:
+    """Raise `UsageError` where a run would wait for a person who may never come."""
+    from novum.errors import UsageError
+
+    approval = settings.approval
+    is_settled = approval.ask == "nothing" or approval.yes or approval.wait_s is not None
+    if not is_settled and not sys.stdin.isatty():
+        raise UsageError(
+            f"--approve {approval.ask} waits for a person, and there is no terminal here.\n"
+            "Say how long with --approve-wait 8h (`novum approve` answers meanwhile), or add --yes."
+        )
+
+
+JSON_FORMAT = 1
+"""Of the lines that `--json` prints; docs/headless.md describes them."""
 UNISOLATED = (
     "sandbox `process`: time, memory and processes are bounded, nothing is hidden from the code.\n"
     "Good enough for the playbook's own techniques; `apt-get install bubblewrap` isolates."
@@ -217,10 +255,17 @@ def _research(folder: RunFolder, settings: Settings, plain: bool, as_json: bool)
     from novum.errors import NovumError
 
     bugs_go_to(folder.path)
+    if as_json:
+        begin = {"kind": "run", "format": JSON_FORMAT, "name": folder.name}
+        begin |= {"folder": str(folder.path), "benchmark": folder.info["benchmark"]}
+        print(json.dumps(begin | {"profile": folder.info["profile"]}), flush=True)
     how: Shown = "json" if as_json else "live" if sys.stdout.isatty() and not plain else "plain"
     try:
         summary, story = asyncio.run(watched(folder, settings, how))
     except NovumError as error:
+        if as_json:
+            told = {"kind": "error", "error": type(error).__name__, "message": str(error)}
+            print(json.dumps(told | {"exit_code": error.exit_code}), flush=True)
         raise _with_hint(error, folder) from error
     outcome = outcome_of(folder, story)
     if as_json:

@@ -117,11 +117,21 @@ class Steering:
         Raises:
             UnknownName: no candidate, or several, begin like that.
         """
-        found = [c.tree for c in self.ledger.candidates() if tree and c.tree.startswith(tree)]
-        if len(found) != 1:
-            what = f"{len(found)} candidates begin" if found else "no candidate begins"
-            raise UnknownName(f"{what} with {tree!r}; /leaderboard lists them.")
-        return self.say(f"Start from {found[0][:10]}.", {"pin": found[0]})
+        tree = self._tree(tree)
+        return self.say(f"Start from {tree[:10]}.", {"pin": tree})
+
+    def ban_branch(self, tree: str) -> str:
+        """Never build on a candidate, or on what came from it.
+
+        Raises:
+            UnknownName: no candidate, or several, begin like that.
+            UsageError: it is the start, of which everything came.
+        """
+        tree = self._tree(tree)
+        if not self.ledger.candidate(tree).parents:
+            raise UsageError("everything comes from the start; it cannot be banned.")
+        text = f"Build nothing on {tree[:10]} or what came from it."
+        return self.say(text, {"ban_branch": tree})
 
     def ban(self, name: str, known: tuple[str, ...] = ()) -> str:
         """Never use a technique or kind of change.
@@ -150,6 +160,13 @@ class Steering:
         idea = {"hypothesis": words.strip(), "kind": str(kind), "move": move}
         return self.say(f"Try: {words.strip()}", {"idea": idea})
 
+    def _tree(self, prefix: str) -> str:
+        found = self.ledger.trees(prefix)
+        if len(found) != 1:
+            what = "several candidates begin" if found else "no candidate begins"
+            raise UnknownName(f"{what} with {prefix!r}; /leaderboard lists them.")
+        return found[0]
+
 
 def clash(old: Json, new: Json) -> bool:
     """Whether two actions cannot both stand."""
@@ -157,13 +174,19 @@ def clash(old: Json, new: Json) -> bool:
         return True
     if _holds(new) and _holds(old):
         return True
-    if "ban" in new and new["ban"] == old.get("ban"):
+    if any(name in new and new[name] == old.get(name) for name in ("ban", "ban_branch")):
+        return True
+    if _pins_what_is_dead(new, old) or _pins_what_is_dead(old, new):
         return True
     return bool(set(new.get("budget", {})) & set(old.get("budget", {})))
 
 
 def _holds(action: Json) -> bool:
     return bool(action.get("pause") or action.get("stop"))
+
+
+def _pins_what_is_dead(one: Json, other: Json) -> bool:
+    return "pin" in one and one["pin"] == other.get("ban_branch")
 
 
 def _is_setting(word: str) -> bool:

@@ -57,6 +57,14 @@ def words_of(event: Event) -> str:
             )
         case "directive":
             return f"{payload['id']} {one_line(payload['text'])} {payload['action'] or ''}"
+        case "choice":
+            told = f", told {', '.join(payload['directives'])}" if "directives" in payload else ""
+            return f"{key} {payload['mode']} from {payload['parents'][0][:10]}{told}"
+        case "approval":
+            return f"{payload['id']} waits for a person ({payload['of']})"
+        case "approval.answer":
+            said = "approved" if payload["approved"] else "refused"
+            return f"{payload['id']} {said} by {payload['who']} {one_line(payload['why'])}"
         case "step":
             return f"{key} {payload['node']} state {payload['state']}"
     return key

@@ -103,6 +103,8 @@ class Story:
     evidence: dict[str, Evidence] = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list)
     directives: dict[str, Directive] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+    """Proposals that wait for a person to approve them, by the id of the question."""
     best: list[Best] = field(default_factory=list)
     champion: tuple[str, str] | None = None
     threads: dict[int, str] = field(default_factory=dict)
@@ -210,6 +212,12 @@ class Story:
     def _on_directive_closed(self, event: Event) -> None:
         self.directives.pop(event.payload["id"], None)
 
+    def _on_approval(self, event: Event) -> None:
+        self.waiting[event.payload["id"]] = event.payload["proposal"]
+
+    def _on_approval_answer(self, event: Event) -> None:
+        self.waiting.pop(event.payload["id"], None)
+
     def _note_best(self, verdict: Verdict, at_s: float) -> None:
         values = self.measured(verdict.tree)
         if not values:
@@ -292,6 +300,8 @@ class Story:
 
     def stage(self, idea: Idea) -> str:
         """What is done with an open idea now, in words."""
+        if idea.proposal.id in self.waiting.values():
+            return "waits for approval"
         running = [self.trials[id] for id in idea.trials if id in self.running]
         if running:
             step = STEPS[running[0].purpose]

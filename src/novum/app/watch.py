@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from novum.app.lines import json_lines, plain_lines
 from novum.app.live import Screen
+from novum.app.notify import Notifier
 from novum.app.numbers import MetricName
+from novum.app.outcome import outcome_of
 from novum.app.story import Story
 from novum.lab.ledger import Ledger
 from novum.lab.records import Event
@@ -31,6 +33,7 @@ async def watched(run: RunFolder, settings: Settings, how: Shown) -> tuple[Summa
     story = Story(MetricName.of(run.info), run.info)
     with run.ledger(read_only=True) as ledger:
         earlier = story.follow(ledger)
+        notifier = Notifier(settings.notify, run.name, run.info["benchmark"])
         show = _live(run, settings, story) if how == "live" else _printing(story, how)
         if how == "plain" and earlier:
             print(f"going on after {len(story.ideas)} ideas", file=sys.stderr)
@@ -38,13 +41,21 @@ async def watched(run: RunFolder, settings: Settings, how: Shown) -> tuple[Summa
         try:
             while not work.done():
                 await asyncio.wait([work], timeout=EVERY_S)
-                show.update(story.follow(ledger))
+                _pass_on(show, notifier, story, ledger)
+            summary = work.result()
+            _pass_on(show, notifier, story, ledger)
+            end = outcome_of(run, story)
+            text = f"{run.name} ends, {end.state}: {summary.reason}"
+            notifier.tell("stop", text, reason=summary.reason, outcome=end.json())
+        except BaseException as error:
+            said = " ".join(f"{type(error).__name__}: {error}".splitlines()[:1])
+            notifier.tell("failure", f"{run.name} failed: {said}", error=str(error))
+            raise
         finally:
             show.close()
             if not work.done():
                 work.cancel()
-        summary = await work
-        _last(show, story, ledger)
+            await asyncio.to_thread(notifier.close)
     return summary, story
 
 
@@ -54,9 +65,10 @@ class _View:
         self.close = close
 
 
-def _last(show: _View, story: Story, ledger: Ledger) -> None:
-    if new := story.follow(ledger):
-        show.update(new)
+def _pass_on(show: _View, notifier: Notifier, story: Story, ledger: Ledger) -> None:
+    new = story.follow(ledger)
+    show.update(new)
+    notifier.see(new, story)
 
 
 def _printing(story: Story, how: Shown) -> _View:

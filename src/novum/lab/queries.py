@@ -83,6 +83,16 @@ class Queries:
         where = {} if proposal is None else {"proposal": proposal}
         return self._many(t.candidates, Candidate, where, last)
 
+    def trees(self, prefix: str, limit: int = 2) -> tuple[str, ...]:
+        """Tree hashes that begin like this; two are enough to know that it is not one."""
+        if not prefix or not set(prefix) <= set("0123456789abcdef"):
+            return ()
+        c = t.candidates.c.tree
+        # A range and not `LIKE`, which no index of SQLite serves.
+        statement = select(c).where(c >= prefix, c < prefix + "g").order_by(c).limit(limit)
+        with self._reading() as connection:
+            return tuple(connection.execute(statement).scalars())
+
     def trial(self, id: str) -> Trial:
         """The trial of this id. Raises `UnknownName` when there is none."""
         return self._one(t.trials, Trial, id)
@@ -154,6 +164,14 @@ class Queries:
             statement = statement.where(c.kind.in_(kinds))
         with self._reading() as connection:
             return tuple(event_of(row) for row in connection.execute(statement))
+
+    def latest(self, kinds: Sequence[str], n: int) -> tuple[Event, ...]:
+        """The last `n` events of some kinds, in order."""
+        c = t.events.c
+        statement = select(t.events).where(c.kind.in_(kinds)).order_by(c.seq.desc()).limit(n)
+        with self._reading() as connection:
+            rows = connection.execute(statement).all()
+        return tuple(event_of(row) for row in reversed(rows))
 
     def event(self, key: str) -> Event | None:
         """The event of this key, if there is one."""
