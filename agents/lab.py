@@ -113,7 +113,7 @@ class Lab:
     """Evidence of the precheck, by proposal under way."""
 
     def __post_init__(self) -> None:
-        self.moves = PlaybookMoves(self.pack.folder)
+        self.moves = PlaybookMoves(self.pack)
         self.terms = Terms.of(self.pack.manifest, self.profile)
         self.given_limits = self.budget.limits
         self.begin()

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from novum.benchmarks import moves as playbook
+from novum.benchmarks.numbers import named_numbers, set_number
+from novum.benchmarks.pack import Pack
 from novum.errors import DoesNotApply
 
 
 class PlaybookMoves:
     """Techniques and constants of a pack; a pack without a playbook has none of the former."""
 
-    def __init__(self, folder: Path) -> None:
-        """Read `folder/playbook`.
+    def __init__(self, pack: Pack) -> None:
+        """Read the pack's `playbook/`.
 
         Raises:
             PackError: a file of the playbook is malformed.
         """
-        self.techniques = playbook.load_playbook(folder / "playbook")
+        self.pack = pack
+        self.techniques = playbook.load_playbook(pack.folder / "playbook")
 
     def apply(self, name: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
         """All files after a technique was applied.
@@ -31,19 +33,21 @@ class PlaybookMoves:
             raise DoesNotApply(f"the playbook has no technique {name!r}; it has {known}")
         return playbook.apply_move(self.techniques[name], files)
 
+    def constants(self, files: Mapping[str, bytes]) -> dict[str, str]:
+        """What may be turned, by name, as it is written."""
+        if self.pack.manifest.perturb == "constants":
+            return {c.name: str(c.value) for c in playbook.constants(files)}
+        return {n.name: str(n.value) for n in named_numbers(self._editable(files))}
+
     def set_constant(self, name: str, value: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
         """All files after a constant was given another value.
 
         Raises:
             DoesNotApply: no such constant, or the value is not a number.
         """
-        try:
-            number: int | float = int(value)
-        except ValueError:
-            try:
-                number = float(value)
-            except ValueError:
-                raise DoesNotApply(f"{value!r} is not a number") from None
+        number = _number(value)
+        if self.pack.manifest.perturb == "numbers":
+            return {**files, **set_number(self._editable(files), name, number)}
         found = [c for c in playbook.constants(files) if c.name == name]
         if len(found) != 1:
             where = ", ".join(c.file for c in found) or "no file"
@@ -51,3 +55,15 @@ class PlaybookMoves:
         text = files[found[0].file].decode()
         changed = playbook.set_constant(text, name, number).encode()
         return {**files, found[0].file: changed}
+
+    def _editable(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
+        return {path: content for path, content in files.items() if self.pack.is_editable(path)}
+
+
+def _number(text: str) -> int | float:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    raise DoesNotApply(f"{text!r} is not a number")

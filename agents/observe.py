@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from novum.agents.search.findings import MoveRecord, Node
 from novum.agents.search.protocol import Choice
 from novum.agents.situation import Branch, ConstantFact, Situation, Technique
-from novum.benchmarks.moves import constants
 from novum.errors import DoesNotApply
 from novum.lab.records import Label
 from novum.tools.recall import describe
@@ -124,7 +123,7 @@ class Surface:
 
     def __init__(self, lab: Lab, tree: str) -> None:
         files = lab.archive.files(tree)
-        self.constants = {c.name: str(c.value) for c in constants(files)}
+        self.constants = lab.moves.constants(files)
         fits = []
         for name in lab.moves.techniques:
             try:

@@ -155,6 +155,9 @@ class Manifest(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=
     """What one more measurement is: a new seed, or only a new process."""
     self_reported: bool = False
     """The metric is printed by the candidate; every view says so."""
+    perturb: Literal["constants", "numbers"] = "constants"
+    """What the playbook brain turns when techniques run dry: top-level UPPERCASE numbers of Python
+    files, or every named number of the editable files (`benchmarks/numbers.py`)."""
     deterministic: bool = False
     """One seed gives the same metric to the last digit."""
     profiles: dict[str, Profile]

@@ -204,6 +204,16 @@ class TrialContext(Protocol):
         stop the run kills it too.
         """
 
+    def run_to_end(self, stage: str, confinement: Confinement) -> Exit:
+        """Launch a process of a stage of the grader's own and wait for its end.
+
+        What it printed becomes part of the trial's log under the stage's name.
+
+        Raises:
+            CandidateFailed: a process of it outlived the stage.
+            SandboxLost: the sandbox died.
+        """
+
     def phase(self, name: str, **detail: Any) -> None:
         """Add a line to the trial's transcript."""
 
@@ -216,6 +226,8 @@ class Graded:
     observed: Mapping[str, float] = field(default_factory=dict)
     probes: tuple[Probe, ...] = ()
     self_reported: bool = False
+    claimed: Mapping[str, float] = field(default_factory=dict)
+    """What the candidate said of itself in another way than `harness.claim`."""
 
 
 @dataclass(frozen=True, slots=True)

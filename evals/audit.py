@@ -27,6 +27,7 @@ from novum.evals.checks.probed import check_probes, is_fault
 from novum.evals.checks.requirements import hold_on_average, prove, screen
 from novum.evals.checks.scope import check_scope
 from novum.evals.checks.seal import check_seal
+from novum.evals.checks.variation import check_variation
 from novum.evals.evidence import found
 from novum.evals.facts import Facts, Judgement, MoreTrials, Terms
 from novum.evals.rules.scan import check_rules
@@ -123,6 +124,10 @@ def _examine(ruling: Ruling) -> Judgement | None:
     if ended.outcome is Outcome.FAIL:
         return ruling.rule(Label.INVALID, ended.summary)
     ruling.add(check_claims(facts))
+    if facts.terms.self_reported:
+        varies = ruling.add(check_variation(facts))
+        if varies.outcome is Outcome.FAIL:
+            return ruling.rule(Label.QUARANTINED, varies.summary)
     physics = ruling.add(check_physics(facts))
     if physics.outcome is Outcome.FAIL:
         return ruling.rule(Label.QUARANTINED, physics.summary)

@@ -14,6 +14,9 @@ from novum.evals.facts import Facts, Judgement, MoreTrials
 from novum.evals.significance import NoiseModel
 from novum.lab.records import Evidence, Label, Outcome, Purpose, Split, Verdict
 
+SELF_REPORTED = "the metric is self-reported"
+"""What the reason of every good verdict on such a metric ends with."""
+
 
 @dataclass(slots=True)
 class Ruling:
@@ -51,6 +54,8 @@ class Ruling:
     ) -> Judgement:
         """A verdict that lists every record so far."""
         facts = self.facts
+        if facts.terms.self_reported and label in (Label.CONFIRMED, Label.PROMISING):
+            reason = f"{reason}; {SELF_REPORTED}"
         ids = tuple(e.id for e in self.evidence)
         content = json.dumps([facts.proposal.id, facts.candidate.tree, facts.aim, label, ids])
         verdict = Verdict(

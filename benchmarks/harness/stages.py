@@ -88,6 +88,15 @@ class Stages:
             self._open.callback(process.kill)
             return process
 
+    def run_to_end(self, stage: str, confinement: Confinement) -> Exit:
+        """See `TrialContext.run_to_end`."""
+        process = self.launch(confinement)
+        with self._ours():
+            ended = process.wait()
+            assert ended is not None  # without a timeout, waiting ends with the process
+            self._note_end(stage, ended)
+            return ended
+
     @property
     def is_stopped(self) -> bool:
         """Whether the run was told to stop: what went wrong since is nobody's fault."""

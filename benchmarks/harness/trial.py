@@ -74,7 +74,7 @@ def run_trial(
         status=status,
         metric=graded.metric if graded else None,
         observed=observed | {"trial_s": time.monotonic() - began_s},
-        claimed=stages.claimed,
+        claimed={**stages.claimed, **(graded.claimed if graded else {})},
         probes=graded.probes if graded else (),
         artifact=stages.artifact,
         error=error,

@@ -81,11 +81,27 @@ def check_scope(
 def added_bytes(candidate: Files, start: Files) -> int:
     """Compressed size of the candidate's files given the start's: the information in the change."""
     before = b"".join(start[p] for p in sorted(start))
-    after = b"".join(candidate[p] for p in sorted(candidate) if candidate[p] != start.get(p))
+    changed = [p for p in sorted(candidate) if candidate[p] != start.get(p)]
+    after = b"".join(_between(start.get(p, b""), candidate[p]) for p in changed)
     if not after:
         return 0
     packer = zlib.compressobj(9, zdict=before[-32768:]) if before else zlib.compressobj(9)
     return len(packer.compress(after) + packer.flush())
+
+
+def _between(old: bytes, new: bytes) -> bytes:
+    """What of a file lies between the lines that it begins and ends with as before: a compressor
+    that looks back 32 KB does not find a large file again."""
+    was, lines = old.splitlines(keepends=True), new.splitlines(keepends=True)
+    head = _common(was, lines)
+    tail = _common(was[head:][::-1], lines[head:][::-1])
+    return b"".join(lines[head : len(lines) - tail])
+
+
+def _common(a: list[bytes], b: list[bytes]) -> int:
+    return next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )
 
 
 def _path_problem(path: str, start: Files) -> str:

@@ -29,6 +29,7 @@ def scan(
     hits = [
         Hit(UNREADABLE, BLOCK, path, 0, f"not Python: {why}")
         for path, why in program.broken.items()
+        if files.get(path) != start.get(path)  # a template, or Python 2, that was there before
     ]
     for rule in rules:
         hits += rule.scan(program)

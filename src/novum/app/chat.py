@@ -103,7 +103,7 @@ class Chat:
 
         try:
             name = self.run.info.get("settings", {}).get("benchmark", self.run.info["benchmark"])
-            return tuple(PlaybookMoves(find_pack(name).folder).techniques)
+            return tuple(PlaybookMoves(find_pack(name)).techniques)
         except NovumError:
             return ()
 

@@ -11,6 +11,7 @@ import typer
 from novum.app import (
     chat_commands,
     eval_commands,
+    init_command,
     look_commands,
     mcp_commands,
     pack_commands,
@@ -48,6 +49,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     submit_commands.submit,
     mcp_commands.mcp,
     pack_commands.evaluate,
+    init_command.init,
     doctor,
 )
 for _command in COMMANDS:
