@@ -17,7 +17,7 @@ from novum.benchmarks.pack import Guardrail
 from novum.errors import UsageError
 from novum.lab.records import Better
 
-START = "project"
+START = "original"
 GRADE = '''"""The commands of pack.toml, run in a copy of the project (docs/command.md of Novum)."""
 
 from novum.benchmarks.command import Grader
@@ -202,7 +202,7 @@ def readme(wish: Wish, measured: str) -> str:
     return (
         f"# {wish.id}\n\nMade by `novum init` from a project: `{wish.spec.run}`,\n"
         f"{_measured(wish)}.\n"
-        "`start/project` is the project as it was then"
+        "`start/original` is the project as it was then"
         + (", `hidden/` what candidates never see" if wish.hidden or wish.spec.grade else "")
         + f".\n\n```\n{measured.strip()}\n```\n\n"
         "Settings with their meaning: `novum/benchmarks/command/spec.py` and docs/command.md.\n"

@@ -74,7 +74,7 @@ def test_a_script_that_prints_its_loss_is_improved_and_said_to_be_self_reported(
         assert all("the metric is self-reported" in v.reason for v in good) and good
         champion = good[-1].tree
     assert "final.py" not in run.archive().files(champion)  # never shown to a candidate
-    report = novum("report", "project-1", "--out", "report.html")
+    report = novum("report", "project-1", "--output", "report.html")
     assert report.exit_code == 0, report.output
     assert "The metric is self-reported" in Path("report.html").read_text()
 

@@ -29,7 +29,7 @@ def test_one_command_makes_a_pack_that_keeps_the_contract(project: Project) -> N
     checked = novum("packs", "check", "project-pack", "--sandbox", "process")
     assert checked.exit_code == 0, checked.output
     assert "catches cheat prints_the_metric" in checked.stdout
-    assert "(self-reported)" in novum("evaluate", "project", "--pack", "project-pack",
+    assert "(self-reported)" in novum("evaluate", "original", "--pack", "project-pack",
                                       "--sandbox", "process").stdout  # fmt: skip
 
 

@@ -25,7 +25,7 @@ def doctor(
         bool, typer.Option("--json", help="One object a line, one line a sandbox.")
     ] = False,
 ) -> None:
-    """Attack the sandboxes of this machine and say, promise by promise, what holds.
+    """Attack the sandboxes of this machine and say what holds.
 
     Every attack is bounded: one that succeeds does no harm. Exit code 1: a stated promise failed.
 

@@ -70,7 +70,7 @@ def show(
     runs: Runs = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a candidate, proposal or trial: its change, trials, verdict and evidence.
+    """Show a candidate, proposal or trial with its verdict and evidence.
 
     Example: novum show champion
     """

@@ -39,7 +39,7 @@ def evaluate(
     sandbox: SandboxName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure one candidate on a pack: trials in the sandbox, no run, no records.
+    """Measure one candidate on a pack, without a run.
 
     Example: novum evaluate my/candidate --pack nanochat --trials 5
     """

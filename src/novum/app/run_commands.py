@@ -111,7 +111,7 @@ def resume(
     plain: Plain = False,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a run that was interrupted, killed, or whose budget you raise now.
+    """Go on with a run that was interrupted or killed, or give it more budget.
 
     Example: novum resume nanochat-1 --wall 1h
     """

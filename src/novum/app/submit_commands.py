@@ -58,7 +58,9 @@ def submit(
     runs: Runs = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Hand in a candidate. The next thread that plans takes it; it is tested like any other.
+    """Hand in a candidate, which is tested like any other.
+
+    The next thread that plans takes it.
 
     Example: novum submit nanochat-1 --hypothesis "Deeper is better" --folder work --wait
     """
