@@ -26,6 +26,8 @@ from novum.tools.workspace import Workspace
 MAX_FIXES = 3
 """Failed smoke tests that come back to the coder before the proposal is invalid."""
 MAX_FEEDBACK = 6_000
+MAX_LIKE = 3
+"""Earlier errors that are shown beside a new one."""
 
 
 @dataclass
@@ -91,9 +93,9 @@ async def work(session: Session, fixes: Sequence[Fix], max_turns: int) -> bool:
         await session.talk.run(fix["turn"])  # in a rebuilt session: plays back what was recorded
         session.desk.outcome = None
         error = bounded(fix["error"], MAX_FEEDBACK)
-        session.talk.say(
-            render("feedback", n=number, limit=MAX_FIXES, error=error), feedback=number
-        )
+        like = session.talk.lab.memory.recall_failures(error, MAX_LIKE)
+        text = render("feedback", n=number, limit=MAX_FIXES, error=error, like=like)
+        session.talk.say(text, feedback=number)
         session.n_fixes = number
     return await session.talk.run(max_turns + sum(f["turn"] for f in fixes[-1:]))
 

@@ -42,6 +42,7 @@ from novum.lab.records import (
     Verdict,
 )
 from novum.lab.run import RunFolder
+from novum.memory.experience import Experience
 from novum.memory.protocol import Memory
 from novum.sandboxes.protocol import Sandbox
 from novum.settings import ApprovalSettings
@@ -104,6 +105,8 @@ class Lab:
     directives: Directives = field(default_factory=Directives)
     window: TrialWindow = field(default_factory=TrialWindow)
     surfaces: Surfaces = field(default_factory=Surfaces)
+    experience: Experience = field(default_factory=Experience)
+    """What earlier runs found, as far as this run may use it."""
     sessions: dict[str, Session] = field(default_factory=dict)
     iterations: dict[int, int] = field(default_factory=dict)
     """Closed iterations by thread."""
@@ -342,6 +345,7 @@ class Lab:
             # then; by now trials may be marked lost.
             self.memory.add(decode(Lesson, known.payload))
             return
+        node = self.findings.nodes.get(tree)
         lesson = Lesson(
             id=id,
             benchmark=self.pack.id,
@@ -357,6 +361,12 @@ class Lab:
             parents=proposal.parents,
             run=self.run.name,
             created_s=self.clock(),
+            profile=self.profile.name,
+            start=self.start,
+            # A merge tests no technique anew.
+            moves=() if proposal.move.get("merge") else moves_of(proposal.move),
+            lineage=node.moves if node else (),
+            total_gain=self.findings.gain(node) if node and gain is not None else None,
         )
         self.memory.add(self.ledger.add_lesson(lesson))
 

@@ -6,11 +6,13 @@ from collections import OrderedDict
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from novum.agents.experience import recipes
 from novum.agents.search.findings import MoveRecord, Node
 from novum.agents.search.protocol import Choice
 from novum.agents.situation import Branch, ConstantFact, Situation, Technique
 from novum.errors import DoesNotApply
 from novum.lab.records import Label
+from novum.memory.experience import Earlier
 from novum.tools.recall import describe
 from novum.tools.text import bounded
 
@@ -59,6 +61,7 @@ def observe(lab: Lab, thread: int, iteration: int, choice: Choice, seed: int) ->
         lessons=tuple(describe(x) for x in recalled),
         failures=failures(lab),
         techniques=techniques(lab, values.applicable),
+        recipes=recipes(lab),
         constants=tuple(
             ConstantFact(
                 name=name,
@@ -95,12 +98,13 @@ def branch(lab: Lab, node: Node) -> Branch:
 
 def techniques(lab: Lab, applicable: frozenset[str]) -> tuple[Technique, ...]:
     """The playbook with how each technique fared here."""
-    nothing = MoveRecord()
+    nothing, unheard = MoveRecord(), Earlier()
     found = []
     for name, move in lab.moves.techniques.items():
         if lab.directives.bans(name):
             continue
         record = lab.findings.moves.get(name, nothing)
+        before = lab.experience.moves.get(name, unheard)
         found.append(
             Technique(
                 name=name,
@@ -113,6 +117,8 @@ def techniques(lab: Lab, applicable: frozenset[str]) -> tuple[Technique, ...]:
                 broken=record.broken,
                 gain_sum=round(record.gain_sum, 6),
                 weight=record.weight,
+                earlier_gain_sum=round(before.gain_sum, 6),
+                earlier_weight=before.weight,
             )
         )
     return tuple(found)

@@ -6,8 +6,11 @@ from langgraph.runtime import Runtime
 
 from novum.agents.lab import Lab
 from novum.agents.state import State
+from novum.lab.records import Proposal
+from novum.memory.documents import Failure
 
 ITERATION = "iteration"
+MAX_ERROR = 2_000
 
 
 async def record(state: State, runtime: Runtime[Lab]) -> State:
@@ -21,6 +24,8 @@ async def record(state: State, runtime: Runtime[Lab]) -> State:
                 lab.drop(proposal, state.get("candidate", ""), reason, is_broken=state["broken"])
             else:
                 lab.learn(proposal, state["verdict"])
+            for fix in state.get("fixes", []):
+                lab.memory.add_failure(failure_of(lab, proposal, fix["error"], state))
         lab.note(
             ITERATION,
             f"{state['thread']}/{state['iteration']}",
@@ -38,3 +43,11 @@ async def record(state: State, runtime: Runtime[Lab]) -> State:
         lab.close_session(proposal.id)
     lab.iterations[state["thread"]] = state["iteration"] + 1
     return {}
+
+
+def failure_of(lab: Lab, proposal: Proposal, error: str, state: State) -> Failure:
+    """A failed smoke test, with the change that got rid of it if the candidate ran in the end."""
+    fix = ""
+    if not state.get("dropped"):
+        fix = lab.findings.nodes[state["candidate"]].summary
+    return Failure(lab.run.name, lab.pack.id, error[-MAX_ERROR:], fix, proposal.id)

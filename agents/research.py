@@ -24,6 +24,7 @@ from novum.agents.certify import certify, confirm_head
 from novum.agents.checkpoints import InlineSqliteSaver, open_checkpoints
 from novum.agents.control import Interrupted
 from novum.agents.design import is_long
+from novum.agents.experience import take_experience, teach
 from novum.agents.graph import RECURSION_LIMIT, build_graph
 from novum.agents.lab import Lab
 from novum.agents.opening import SESSION, open_lab
@@ -62,6 +63,8 @@ async def work(lab: Lab, n_threads: int) -> Summary:
     """Measure the noise, search, certify; returns what came of it."""
     session = str(lab.session)
     lab.note(SESSION, f"{session}/begin", {"pid": os.getpid()})
+    take_experience(lab)
+    teach(lab)
     with open_checkpoints(lab.run.checkpoints) as saver, signals(lab):
         try:
             await measure_noise(lab)

@@ -46,6 +46,20 @@ class Technique(BaseModel, frozen=True):
     """Sum of measured gains, shared among the moves of one experiment."""
     weight: float = 0.0
     """How many whole experiments `gain_sum` amounts to."""
+    earlier_gain_sum: float = 0.0
+    """The same for earlier runs that share the memory; weaker evidence than this run's own."""
+    earlier_weight: float = 0.0
+
+
+class RecipeFact(BaseModel, frozen=True):
+    """All moves of a candidate that won in an earlier run on this benchmark."""
+
+    run: str
+    moves: tuple[str, ...]
+    gain: float
+    """Estimated there against the start."""
+    label: str
+    """`promising` or `confirmed` there; here nothing is shown yet."""
 
 
 class KindRecord(BaseModel, frozen=True):
@@ -101,6 +115,8 @@ class Situation(BaseModel, frozen=True):
     failures: tuple[str, ...] = ()
     """What went wrong last: hacks, regressions and changes that did not run."""
     techniques: tuple[Technique, ...] = ()
+    recipes: tuple[RecipeFact, ...] = ()
+    """What earlier runs ended with, the best first."""
     constants: tuple[ConstantFact, ...] = ()
     attempted: tuple[str, ...] = ()
     """Keys (`move_key`) of the latest moves tried on the suggested parents."""

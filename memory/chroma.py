@@ -160,6 +160,15 @@ class ChromaMemory:
             return []
         return [to_knowledge(body) for _, body, _ in rows]
 
+    def lessons(self, benchmark: str) -> Iterable[Lesson]:
+        """All lessons on a benchmark, of whatever run; none while the store does not answer."""
+        try:
+            pages = list(self._store.pages(LESSONS, {"benchmark": benchmark}))
+        except (MemoryUnavailable, MemoryCorrupt) as fault:
+            self._report(str(fault))
+            return []
+        return [to_lesson(body) for page in pages for body in page.values()]
+
     @property
     def n_waiting(self) -> int:
         """Documents that are not yet written."""

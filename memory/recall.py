@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import log
+from typing import TypeVar
 
 from novum.lab.records import Label, Lesson
+from novum.memory.documents import Failure, Knowledge
+
+T = TypeVar("T")
 
 MAX_LESSONS = 3_000
+MAX_FAILURES = 500
 MAX_POSTINGS = 300
 """Lessons remembered for one word; the latest ones stay."""
 GOOD_BONUS = 1.15
@@ -32,6 +37,8 @@ class RunMemory:
             lambda: deque(maxlen=MAX_POSTINGS)
         )
         self._counts: defaultdict[str, int] = defaultdict(int)
+        self._failures: deque[Failure] = deque(maxlen=MAX_FAILURES)
+        self._knowledge: dict[tuple[str, str], Knowledge] = {}
 
     def add(self, lesson: Lesson) -> None:
         """Keep a lesson; one with the same id replaces it."""
@@ -63,6 +70,29 @@ class RunMemory:
 
         return sorted(found, key=rank)[:limit]
 
+    def lessons(self, benchmark: str) -> Iterable[Lesson]:
+        """All lessons on a benchmark."""
+        return [x for x in self._lessons.values() if x.benchmark == benchmark]
+
+    def add_failure(self, failure: Failure) -> None:
+        """Keep an error and what became of it."""
+        if failure not in self._failures:
+            self._failures.append(failure)
+
+    def recall_failures(self, error: str, limit: int) -> Sequence[Failure]:
+        """Earlier errors that share most words with this one, those with a fix first."""
+        near = _nearest(error, [(f.error, f) for f in self._failures], 3 * limit)
+        return sorted(near, key=lambda f: not f.fix)[:limit]
+
+    def add_knowledge(self, entries: Iterable[Knowledge]) -> None:
+        """Keep what a pack knows."""
+        self._knowledge |= {(k.benchmark, k.name): k for k in entries}
+
+    def recall_knowledge(self, text: str, limit: int) -> Sequence[Knowledge]:
+        """Techniques that share most words with a text."""
+        known = [(f"{k.title} {k.text}", k) for k in self._knowledge.values()]
+        return _nearest(text, known, limit)
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -71,3 +101,14 @@ def words(lesson: Lesson) -> set[str]:
     """The words by which a lesson is found."""
     text = f"{lesson.hypothesis} {lesson.kind} {lesson.diff_summary}"
     return set(WORD.findall(text.lower()))
+
+
+def _nearest(text: str, entries: Sequence[tuple[str, T]], limit: int) -> list[T]:
+    """Entries that share words with a text, by the share of words in common (Jaccard)."""
+    asked = set(WORD.findall(text.lower()))
+    scored = []
+    for i, (own, entry) in enumerate(entries):
+        words_of = set(WORD.findall(own.lower()))
+        if shared := len(asked & words_of):
+            scored.append((-shared / len(asked | words_of), i, entry))
+    return [entry for _, _, entry in sorted(scored, key=lambda s: s[:2])[:limit]]

@@ -93,7 +93,10 @@ class Store:
         if self._client is not None:
             # Clients are cached by path inside a process: without this a folder that was deleted
             # and made again would still look as before.
+            sessions = _sessions(self._client)
             self._client.close()  # type: ignore[attr-defined]
+            for session in sessions:
+                session.close()
             self._client = None  # type: ignore[assignment]
         if self._lock is not None:
             self._lock.close()
@@ -237,6 +240,13 @@ def translated(where: str) -> Iterator[None]:
                 "Start it with `chroma run --path FOLDER`, or use a folder."
             ) from error
         raise MemoryCorrupt(f"the memory at {where} cannot be read: {error}\n{REMEDY}.") from error
+
+
+def _sessions(client: Any) -> list[Any]:
+    """The HTTP sessions of a server's client, which its own `close` leaves open."""
+    owners = (client, getattr(client, "_admin_client", None))
+    found = (getattr(getattr(owner, "_server", None), "_session", None) for owner in owners)
+    return [session for session in found if session is not None]
 
 
 def _own(folder: Path) -> Any:

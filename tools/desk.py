@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from novum.lab.records import Json, Lesson
+from novum.memory.documents import Knowledge
 from novum.sandboxes.protocol import Exit
 from novum.tools.workspace import Workspace
 
@@ -52,6 +53,9 @@ class Precedents(Protocol):
 
     def recall(self, text: str, limit: int) -> Sequence[Lesson]:
         """The lessons nearest to a text, nearest first."""
+
+    def recall_knowledge(self, text: str, limit: int) -> Sequence[Knowledge]:
+        """What the pack knows that bears on a text."""
 
 
 class Candidates(Protocol):

@@ -25,6 +25,9 @@ STANDING = {
 """How a lesson may be spoken of. Nothing unconfirmed is ever shown as proven."""
 
 
+MAX_KNOWN = 3
+
+
 class Recall(BaseModel, extra="forbid"):
     """Find earlier experiments like this one, with what became of them."""
 
@@ -33,10 +36,15 @@ class Recall(BaseModel, extra="forbid"):
 
 
 def recall(call: Recall, desk: Desk) -> str:
-    """The nearest earlier experiments, one a line."""
+    """The nearest earlier experiments, one a line, and what is known of the matter elsewhere."""
     if desk.precedents is None:
         raise ToolError("there is no memory in this role")
-    return render(desk.precedents.recall(call.text, call.limit)) or "nothing like it was tried"
+    tried = render(desk.precedents.recall(call.text, call.limit)) or "nothing like it was tried"
+    known = desk.precedents.recall_knowledge(call.text, MAX_KNOWN)
+    if not known:
+        return tried
+    lines = "\n".join(f"- `{k.name}` {k.title}: {k.text} ({k.source})" for k in known)
+    return bounded(f"{tried}\n\nKnown techniques, which nothing here has shown yet:\n{lines}")
 
 
 def render(lessons: Sequence[Lesson]) -> str:

@@ -18,6 +18,8 @@ PRIOR_SD = 0.02
 """Spread of the gains of known techniques about what their authors say, as a fraction."""
 EVIDENCE_SD = 0.015
 """Spread of one measured gain: noise of a few trials, and the base it was measured on."""
+EARLIER_SD = 0.03
+"""Spread of one gain that an earlier run measured: on other bases, by another search."""
 CONSTANT_GAIN = 0.004
 """What turning one constant is expected to give; techniques below it wait for the constants."""
 MAX_BUNDLE = 4
@@ -39,6 +41,8 @@ def choose(situation: Situation, n_refused: int = 0) -> Step:
     if situation.mode == "combine" and len(situation.parents) > 1:
         if step := combine(situation):
             return step
+    if step := repeat_recipe(situation):
+        return step
     drawn = sorted(
         ((draw(t, situation, rng), t) for t in open_techniques(situation)),
         key=lambda pair: (-pair[0], pair[1].name),
@@ -54,6 +58,23 @@ def choose(situation: Situation, n_refused: int = 0) -> Step:
             text = f"{fact.name} = {fact.value} is not the best value; {value} does better"
         return _propose(situation, text, "constants", {"set": {fact.name: value}})
     return ("nothing_left", {"reason": "every technique and constant was tried on this candidate"})
+
+
+def repeat_recipe(situation: Situation) -> Step | None:
+    """What an earlier run ended with, all at once, before anything is built on the start.
+
+    It is tested as any proposal is: what was won there has to be won again here.
+    """
+    if situation.head.label != "start" or len(situation.parents) > 1:
+        return None
+    for recipe in situation.recipes:
+        move: dict[str, Any] = {"apply": [m for m in recipe.moves if "=" not in m]}
+        if values := dict(m.split("=", 1) for m in recipe.moves if "=" in m):
+            move["set"] = values
+        if situation.allow_repeat or move_key(move) not in situation.attempted:
+            text = f"What run {recipe.run} ended with helps here too: {', '.join(recipe.moves)}"
+            return _propose(situation, text, "combination", move)
+    return None
 
 
 def open_techniques(situation: Situation) -> list[Technique]:
@@ -79,8 +100,13 @@ def draw(technique: Technique, situation: Situation, rng: Random) -> float:
         prior = (1 - pull) * prior + pull * kind.gain_sum / kind.tried
     if situation.kind_hint == technique.kind:
         prior += PRIOR_SD / 2
-    precision = 1 / PRIOR_SD**2 + technique.weight / EVIDENCE_SD**2
-    mean = (prior / PRIOR_SD**2 + technique.gain_sum / EVIDENCE_SD**2) / precision
+    known = (
+        (prior, 1.0, PRIOR_SD),
+        (technique.gain_sum, technique.weight, EVIDENCE_SD),
+        (technique.earlier_gain_sum, technique.earlier_weight, EARLIER_SD),
+    )
+    precision = sum(n / sd**2 for _, n, sd in known)
+    mean = sum(total / sd**2 for total, _, sd in known) / precision
     return rng.gauss(mean, 1 / sqrt(precision))
 
 

@@ -162,10 +162,11 @@ def owners(events: Sequence[Event]) -> dict[str, str]:
 
 
 def is_from_outside(event: Event) -> bool:
-    """Whether an event was not made by the machine: the user, the process, a lost trial."""
+    """Whether an event was not made by the machine: the user, the process, a shared
+    memory, a lost trial."""
     if event.kind == "trial.ended":
         return bool(event.payload["error"] == LOST_WITH_PROCESS)
-    return event.kind in ("session", "directive", "directive.closed", ANSWERED)
+    return event.kind in ("session", "experience", "directive", "directive.closed", ANSWERED)
 
 
 def comparable(value: Json) -> Json:

@@ -23,6 +23,7 @@ from novum.agents.baseline import measure_noise
 from novum.agents.brains.recorded import RecordedModel
 from novum.agents.budget import Budget, BudgetLimits
 from novum.agents.certify import certify, confirm_head
+from novum.agents.experience import EXPERIENCE
 from novum.agents.graph import RECURSION_LIMIT, build_graph
 from novum.agents.lab import Lab
 from novum.agents.opening import SESSION, brains_of, remember
@@ -41,6 +42,7 @@ from novum.errors import LedgerCorrupt, RecordError, RecordingMiss
 from novum.lab.archive import Archive
 from novum.lab.records import Event, Label
 from novum.lab.run import RunFolder
+from novum.memory.experience import Experience
 from novum.sandboxes.protocol import Sandbox
 from novum.settings import Settings, restore_settings
 
@@ -229,6 +231,8 @@ def _lab(
         if event.kind == SESSION and event.key.endswith("/begin"):
             lab.session = int(event.key.split(":")[1].split("/")[0])
             budget.started_s += event.at_s - before_s  # nobody worked between two processes
+        if event.kind == EXPERIENCE:
+            lab.experience = Experience.from_json(event.payload)
 
     ledger.on_outside = outside
     return lab

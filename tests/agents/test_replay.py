@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +17,9 @@ from novum.agents.outside import packed
 from novum.agents.replay.verify import Verification, verify
 from novum.agents.research import work
 from novum.errors import LedgerCorrupt, RecordingMiss
-from novum.lab.records import Directive, Purpose
+from novum.lab.records import Directive, Kind, Label, Lesson, Purpose
 from novum.lab.run import RunFolder
+from novum.memory.chroma import ChromaMemory
 from novum.settings import Settings
 
 PACK_SETTINGS = {"policy": "frontier", "budget": {"experiments": 6}}
@@ -192,3 +195,35 @@ async def test_what_was_handed_in_from_outside_is_made_again(make_lab: Any) -> N
     folder = keep_settings(lab)
     found = await check(folder)
     assert found.problem == "" and found.is_whole
+
+
+async def test_a_run_that_began_with_what_another_found_is_made_again_without_that_memory(
+    recorded: Any, tmp_path: Path
+) -> None:
+    memory = ChromaMemory.open(tmp_path / "shared")
+    memory.add(
+        Lesson(
+            id="l",
+            benchmark="climb",
+            hypothesis="both help",
+            kind=Kind.COMBINATION,
+            diff_summary="",
+            label=Label.PROMISING,
+            gain=0.1,
+            interval=None,
+            cost_s=1.0,
+            proposal="p0-0",
+            tree="t",
+            run="earlier",
+            profile="tiny",
+            start="plain",
+            lineage=("alpha", "beta"),
+            total_gain=0.1,
+        )
+    )
+    memory.close()
+    folder = await recorded(memory={"where": str(tmp_path / "shared")})
+    shutil.rmtree(tmp_path / "shared")
+    with folder.ledger(read_only=True) as ledger:
+        assert "run earlier ended with" in ledger.proposals()[0].hypothesis
+    assert (await check(folder)).is_whole

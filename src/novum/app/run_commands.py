@@ -67,6 +67,10 @@ def run(
     approve: Approve = None,
     approve_wait: ApproveWait = None,
     yes: Yes = False,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Folder or http://HOST:PORT that carries lessons from run to run."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run (default: PACK-N).")] = None,
     runs: Runs = None,
     plain: Plain = False,
@@ -83,6 +87,7 @@ def run(
         sandbox, runs, approve, approve_wait, yes,
     )  # fmt: skip
     given |= {"benchmark": benchmark, "profile": profile, "start": start, "policy": policy}
+    given |= {"memory": {"where": memory}}
     settings = load_settings(given)
     _require_somebody(settings)
     folder, settings = _begin(settings, name)

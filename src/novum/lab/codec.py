@@ -47,7 +47,14 @@ READ: Mapping[type, Mapping[str, Callable[[Any], Any]]] = {
     Evidence: {"outcome": Outcome, "trials": tuple},
     Verdict: {"label": Label, "interval": _pair, "evidence": tuple},
     Directive: {},
-    Lesson: {"kind": Kind, "label": Label, "interval": _pair, "parents": tuple},
+    Lesson: {
+        "kind": Kind,
+        "label": Label,
+        "interval": _pair,
+        "parents": tuple,
+        "moves": tuple,
+        "lineage": tuple,
+    },
 }
 
 

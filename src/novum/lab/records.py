@@ -240,3 +240,11 @@ class Lesson:
     parents: tuple[str, ...] = ()
     run: str = ""
     created_s: float = 0.0
+    profile: str = ""
+    start: str = ""
+    moves: tuple[str, ...] = ()
+    """Techniques and constants (`NAME=value`) that this experiment added."""
+    lineage: tuple[str, ...] = ()
+    """All of them that the candidate holds."""
+    total_gain: float | None = None
+    """Estimated gain of the candidate over the start, relative."""
