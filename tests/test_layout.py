@@ -140,7 +140,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert "HEAVY []" in said.stdout, said.stdout + said.stderr
-    assert said.stdout.count("\n") < 50, "help fits a screen"
+    assert said.stdout.count("\n") < 60, "help fits a screen"
     used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert used_s < 0.5, f"novum --help took {used_s:.2f} s of CPU"
 
