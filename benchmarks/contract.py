@@ -17,7 +17,7 @@ import psutil
 
 from novum.benchmarks.evaluate import Bench, failed_probes
 from novum.benchmarks.moves import Technique, apply_move, load_playbook
-from novum.benchmarks.pack import Pack, digest_files, read_tree
+from novum.benchmarks.pack import Pack, Profile, digest_files, read_tree
 from novum.benchmarks.protocol import TrialResult
 from novum.errors import DoesNotApply, NovumError
 from novum.lab.records import TrialStatus
@@ -61,6 +61,8 @@ def check_pack(
         yield from _graded(ready, scratch)
         yield _guard("survives a broken candidate", lambda: _broken(ready, scratch))
         yield from _cheats(ready, scratch, review)
+        for name, files in shipped_cheats(pack, usual_start(ready), "honest").items():
+            yield _guard(f"passes honest {name}", partial(_passes, ready, files, scratch, review))
         yield _guard("leaves nothing behind", lambda: _traces(pack, before, scratch))
 
 
@@ -167,10 +169,24 @@ def usual_start(bench: Bench) -> dict[str, bytes]:
     return bench.pack.start_files(bench.pack.starts_of(bench.profile)[0])
 
 
-def shipped_cheats(pack: Pack, start: Files | None = None) -> dict[str, dict[str, bytes]]:
+def unmet(profile: Profile, result: TrialResult) -> list[str]:
+    """Requirements of the profile that one trial misses, with its value and the limit."""
+    found = []
+    for name, required in profile.requirements.items():
+        value, limit = result.observed.get(name), required.search
+        sign = 1 if required.better == "lower" else -1
+        if value is None or limit is None or not sign * value <= sign * limit:
+            shown = "nothing" if value is None else f"{value:.4g}"
+            found.append(f"{name} {shown}, limit {limit}")
+    return found
+
+
+def shipped_cheats(
+    pack: Pack, start: Files | None = None, kind: str = "cheats"
+) -> dict[str, dict[str, bytes]]:
     """Files of each cheat of a pack: `cheats/NAME.py` stands in for the one editable file of the
-    start, a folder `cheats/NAME/` is laid over it."""
-    folder = pack.folder / "cheats"
+    start, a folder `cheats/NAME/` is laid over it. `kind` may be `honest` for what must pass."""
+    folder = pack.folder / kind
     start = dict(pack.start_files() if start is None else start)
     editable = [path for path in start if pack.is_editable(path)]
     found: dict[str, dict[str, bytes]] = {}
@@ -190,7 +206,19 @@ def _caught(bench: Bench, files: Files, scratch: Path, review: Review | None) ->
         return f"{result.status}: {result.error.splitlines()[0][:80] if result.error else ''}"
     if bad := failed_probes(result):
         return f"by probe {', '.join(bad)}"
+    if missed := unmet(bench.profile, result):
+        return f"by requirement: {missed[0]}"
     raise AssertionError(f"it was graded {result.metric} and no probe objected")
+
+
+def _passes(bench: Bench, files: Files, scratch: Path, review: Review | None) -> str:
+    if review is not None and (reasons := review(bench.pack, files)):
+        raise AssertionError(f"it was rejected by reading: {reasons[0]}")
+    result = bench.trial(files, SEED, scratch=scratch)
+    _must_finish(result)
+    if bad := failed_probes(result):
+        raise AssertionError(f"it fails the probes {', '.join(bad)}")
+    return f"graded {result.metric:.{bench.pack.manifest.metric.digits}f}"
 
 
 def _traces(pack: Pack, before: str, scratch: Path) -> str:

@@ -89,6 +89,8 @@ class Profile(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=T
     cores: int = Field(default=1, ge=1)
     """Cores of one slot; a trial runs with that many threads, pinned."""
     gpus: int = Field(default=0, ge=0)
+    workers: int = Field(default=1, ge=1)
+    """Processes of one trial that run side by side; with several GPUs there is one for each."""
     memory_bytes: int = 4 << 30
     pids: int = 64
     file_bytes: int = 1 << 30

@@ -60,7 +60,7 @@ class StreamPlan:
 
     tokens: TokenSource
     first: int = 0
-    """Where the first batch begins."""
+    """Where the first batch begins; also what the places of random rows are drawn from."""
     spelling: Array | None = None
     """What each token is called in this trial, `(V,)` uint16; `None` leaves the numbers alone."""
     n_ranks: int = 1

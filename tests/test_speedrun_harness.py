@@ -111,7 +111,10 @@ def test_batches_come_in_order_and_are_counted(sandbox: Sandbox, tmp_path: Path)
         ("harness.declare(2); harness.start(); harness.declare(3)", "before harness.start"),
         ("harness.declare(2); harness.declare(3)", "declared already"),
         ("harness.declare(0)", "between 1 and"),
-        ("harness.declare(2); harness._ask({'op': 'batch', 'rank': 0, 'tokens': 4})", "no batches"),
+        (
+            "harness.declare(2); harness._ask({'op': 'batch', 'rank': 0, 'rows': 1, 'context': 4})",
+            "no batches",
+        ),
     ],
 )
 def test_what_the_rules_of_a_stream_forbid_is_refused(
@@ -134,9 +137,11 @@ def test_odd_requests_to_a_stream_are_refused(odd: Any) -> None:
     stream.declare(2)
     stream.start()
     with pytest.raises(Refused):
-        stream.take(0, odd)
+        stream.take(0, 1, odd)
     with pytest.raises(Refused):
-        stream.take(odd, 4)
+        stream.take(0, odd, 4)
+    with pytest.raises(Refused):
+        stream.take(odd, 1, 4)
     assert stream.consumed().steps == 0
 
 
@@ -144,10 +149,24 @@ def test_each_rank_gets_its_own_piece_of_a_step() -> None:
     stream = Stream(StreamPlan(Counting(), n_ranks=2, max_steps=10))
     stream.declare(2)
     stream.start()
-    first = [stream.take(1, 5)[0], stream.take(1, 5)[0], stream.take(0, 5)[0]]
+    first = [stream.take(rank, 1, 5)[0, 0] for rank in (1, 1, 0)]
     assert first == [5, 15, 0] and stream.consumed().steps == 1
     with pytest.raises(Refused, match="another wants"):
-        stream.take(0, 6)
+        stream.take(0, 1, 6)
+
+
+def test_rows_are_windows_at_places_that_the_harness_draws() -> None:
+    def rows(first: int, rank: int) -> Array:
+        stream = Stream(StreamPlan(Counting(), first, n_ranks=2, max_steps=10))
+        stream.declare(1)
+        stream.start()
+        return stream.take(rank, 6, 9)
+
+    drawn = rows(7, 0)
+    assert drawn.shape == (6, 10)
+    assert ((np.diff(drawn.astype(int)) % len(TOKENS)) == 1).all() and len(set(drawn[:, 0])) > 3
+    assert (drawn == rows(7, 0)).all()
+    assert (drawn != rows(8, 0)).any() and (drawn != rows(7, 1)).any()
 
 
 def test_a_trial_spells_its_tokens_in_its_own_way() -> None:
@@ -155,7 +174,7 @@ def test_a_trial_spells_its_tokens_in_its_own_way() -> None:
     stream = Stream(StreamPlan(Counting(), spelling=spelling, max_steps=10))
     stream.declare(1)
     stream.start()
-    taken = stream.take(0, 500)
+    taken = stream.take(0, 1, 500)[0]
     assert sorted(spelling) == list(TOKENS) and (taken == spelling[:501]).all()
 
 

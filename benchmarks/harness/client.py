@@ -17,7 +17,7 @@ steps is declared in advance and the seed comes with the start:
     steps = harness.declare(1000)    # before the clock starts; a smoke test grants fewer
     run = harness.start()
     for step in range(steps):
-        tokens = run.batch(4096)     # numpy uint16 `(4097,)`: the inputs, and the last target
+        tokens = run.rows(8, 128)    # numpy uint16 `(8, 129)`: inputs, and the last target
 
 Of several processes that were started side by side each has its `rank`, and `batch` gives it its
 own piece of the step. The clock starts when all of them have called `start()`.
@@ -89,8 +89,13 @@ class Run:
         self._note(answer["remaining_s"])
 
     def batch(self, n_tokens: int) -> np.ndarray[Any, Any]:
-        """The next step's tokens for this rank: `n_tokens` inputs and one more, uint16."""
-        answer, fds = _ask({"op": "batch", "rank": self.rank, "tokens": int(n_tokens)})
+        """The next piece of the stream for this rank: `n_tokens` inputs and one more, uint16."""
+        return self.rows(1, n_tokens).reshape(-1)
+
+    def rows(self, n_rows: int, context: int) -> np.ndarray[Any, Any]:
+        """The next step's rows for this rank, `(n_rows, context + 1)` uint16, windows at random."""
+        message = {"op": "batch", "rank": self.rank, "rows": int(n_rows), "context": int(context)}
+        answer, fds = _ask(message)
         try:
             return Data._map(answer["batch"], fds[0])
         finally:

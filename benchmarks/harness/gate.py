@@ -182,7 +182,8 @@ class Gate:
                     raise Refused("steps are declared before harness.start()")
                 wire.send(connection, {"steps": stream.declare(message.get("steps"))})
                 return
-            batch = seal_array(stream.take(message.get("rank"), message.get("tokens")))
+            shape = (message.get("rows"), message.get("context"))
+            batch = seal_array(stream.take(message.get("rank"), *shape))
         except Refused as error:
             wire.send(connection, as_error(error))
             return

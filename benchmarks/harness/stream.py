@@ -43,6 +43,7 @@ class Stream:
         self._taken = [0] * plan.n_ranks
         self._at_s: list[float] = []
         self._started_s = 0.0
+        self._most = min(MAX_BATCH_TOKENS, len(plan.tokens) - 1)
 
     def declare(self, steps: object) -> int:
         """Fix the number of steps; returns how many to take (fewer in a smoke test).
@@ -70,24 +71,26 @@ class Stream:
             raise Refused("call harness.declare(steps) before harness.start()")
         self._started_s = self._started_s or time.monotonic()
 
-    def take(self, rank: object, n_tokens: object) -> Array:
-        """The next batch of a rank: `n_tokens` inputs, and one token more for the last target.
+    def take(self, rank: object, rows: object, context: object) -> Array:
+        """The next batch of a rank: `(rows, context + 1)`, one token more than inputs.
 
-        The ranks of a step get consecutive pieces of equal length.
+        The rows are windows at places that are drawn here. One row is the next piece of the stream
+        itself; the ranks of a step get consecutive pieces of equal length.
 
         Raises:
             Refused: the clock does not run, or all declared steps were taken.
         """
         if not self._started_s or self._declared is None:
             raise Refused("there are no batches before harness.start()")
-        for value in (rank, n_tokens):
+        for value in (rank, rows, context):
             if isinstance(value, bool) or not isinstance(value, int):
-                raise Refused("rank and number of tokens must be integers")
-        assert isinstance(rank, int) and isinstance(n_tokens, int)
+                raise Refused("rank, rows and context must be integers")
+        assert isinstance(rank, int) and isinstance(rows, int) and isinstance(context, int)
+        n_tokens = rows * context
         if not 0 <= rank < self._plan.n_ranks:
             raise Refused(f"rank {rank} of {self._plan.n_ranks}")
-        if not 1 <= n_tokens <= MAX_BATCH_TOKENS:
-            raise Refused(f"{n_tokens} tokens: a batch holds between 1 and {MAX_BATCH_TOKENS}")
+        if min(rows, context) < 1 or n_tokens > self._most:
+            raise Refused(f"{rows} rows of {context}: a batch holds 1 to {self._most} tokens")
         index = self._taken[rank]
         if index >= self._declared:
             raise Refused(f"{self._declared} steps were declared, and all have been taken")
@@ -96,7 +99,10 @@ class Stream:
         step.ranks.add(rank)
         if len(step.ranks) == self._plan.n_ranks:
             self._at_s.append(time.monotonic() - self._started_s)
-        tokens = self._plan.tokens.read(step.first + rank * n_tokens, n_tokens + 1)
+        if rows == 1:
+            tokens = self._plan.tokens.read(step.first + rank * n_tokens, n_tokens + 1)[None]
+        else:
+            tokens = self._windows(index, rank, rows, context)
         return tokens if self._plan.spelling is None else self._plan.spelling[tokens]
 
     def consumed(self) -> Consumed:
@@ -109,6 +115,12 @@ class Stream:
             available=len(self._plan.tokens),
             at_s=tuple(self._at_s),
         )
+
+    def _windows(self, index: int, rank: int, rows: int, context: int) -> Array:
+        rng = np.random.default_rng([self._plan.first, index, rank])
+        starts = rng.integers(0, len(self._plan.tokens), rows)
+        read = self._plan.tokens.read
+        return np.stack([read(int(start), context + 1) for start in starts])
 
     def _step(self, index: int, n_tokens: int) -> _Step:
         if index == len(self._steps):
