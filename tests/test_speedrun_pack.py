@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import math
+import tomllib
 import zlib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -331,3 +333,12 @@ def test_a_worker_that_is_killed_ends_the_whole_trial(tmp_path: Path) -> None:
 
 def test_the_pack_is_found_by_its_name() -> None:
     assert isinstance(PACK, Pack) and PACK.id == "speedrun"
+
+
+def test_the_public_history_is_whole_and_falls_but_for_the_change_of_its_rules() -> None:
+    text = (PACK.folder / "history.toml").read_text()
+    records = tomllib.loads(text)["records"]
+    assert [r["number"] for r in records] == list(range(1, 61)) and "modded-nanogpt" in text
+    slower = [a["number"] for a, b in pairwise(records) if b["minutes"] >= a["minutes"]]
+    assert slower == [21]
+    assert all(r["technique"] and r["date"].year >= 2024 for r in records)
