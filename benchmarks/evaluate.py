@@ -131,6 +131,7 @@ def as_json(seed: int, result: TrialResult) -> dict[str, Any]:
         "probes": [
             {"name": p.name, "outcome": str(p.outcome), "summary": p.summary} for p in result.probes
         ],
+        "phases": [{"name": p.name, "at_s": round(p.at_s, 3)} for p in result.phases],
         "error": result.error,
         "self_reported": result.self_reported,
     }

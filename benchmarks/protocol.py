@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy.typing as npt
 
 from novum.lab.records import Probe, Split, TrialStatus
 from novum.sandboxes.protocol import Confinement, Exit, Limits, SandboxedProcess
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Array = npt.NDArray[Any]
 
@@ -143,10 +146,13 @@ class RunOutcome:
 class ScoreSession(Protocol):
     """A fresh sandboxed process that holds the artifact and the candidate's code, and answers."""
 
-    def call(self, name: str, arrays: Sequence[Array], out: Array, timeout_s: float) -> float:
+    def call(
+        self, name: str, arrays: Sequence[Array], out: Array | Tensor, timeout_s: float
+    ) -> float:
         """Send `arrays` through shared memory, fill `out` from the answer, return wall seconds.
 
-        `name` is a method of what `load` returned; empty means that object itself.
+        `name` is a method of what `load` returned; empty means that object itself. `out` may be a
+        tensor on the grader's own GPU: large answers are then checked and reduced there.
 
         Raises:
             CandidateFailed: the process died, answered with the wrong shape or dtype, or was late.
@@ -172,6 +178,12 @@ class TrialContext(Protocol):
     """Private to this trial; removed afterwards."""
     device: str
     """`cpu` or `cuda:0` as the candidate sees it."""
+    grader_device: str
+    """Where the grader may compute: `cpu`, or the trial's GPU as the grader's process sees it."""
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """The trial's GPUs, by index or UUID as the driver numbers them."""
 
     def run_stage(self, plan: RunPlan) -> RunOutcome:
         """Run the candidate behind the gate.

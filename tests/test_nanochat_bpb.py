@@ -198,3 +198,26 @@ def test_a_buffer_that_is_filled_again_does_not_hide_a_difference() -> None:
 
 def test_held_out_text_is_a_plain_value() -> None:
     assert HeldOut(TEXT.inputs, TEXT.targets, TEXT.weights, TEXT.n_bytes).n_bytes == TEXT.n_bytes
+
+
+def test_tensors_on_the_graders_device_are_graded_as_arrays_are() -> None:
+    torch = pytest.importorskip("torch", reason="pip install 'novum[train]' runs this")
+
+    def on_device(tokens: Tokens) -> Logits:
+        return torch.from_numpy(bigram(tokens)).half()
+
+    expected = bits_per_byte(bigram, TEXT, V, 4)
+    assert bits_per_byte(on_device, TEXT, V, 4) == pytest.approx(expected, rel=1e-4)
+    for probe in (
+        probe_suffix(on_device, ROWS, V, rng()),
+        probe_repeat(on_device, ROWS, V, lambda: on_device(ROWS)),
+        probe_independence(on_device, ROWS, V, rng()),
+    ):
+        assert probe.outcome is Outcome.PASS, probe
+    peeking = probe_suffix(lambda t: torch.from_numpy(bigram(t[:, ::-1].copy())), ROWS, V, rng())
+    assert peeking.outcome is Outcome.FAIL
+    for broken in (float("nan"), float("inf")):
+        with pytest.raises(BadLogits, match="NaN or infinite"):
+            bits_per_byte(lambda t, x=broken: on_device(t) * x, TEXT, V, 4)  # type: ignore[misc]
+    with pytest.raises(BadLogits, match="expected"):
+        bits_per_byte(lambda t: on_device(t)[:, :-1], TEXT, V, 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
@@ -31,6 +31,9 @@ from novum.sandboxes.protocol import Confinement, Exit, ExitCause, Limits, Sandb
 from novum.sandboxes.registry import find_sandbox
 from novum.sandboxes.slots import Slot
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 V = 300
 
 
@@ -48,7 +51,10 @@ class ModelSession:
     def __init__(self, model: Model) -> None:
         self.model = model
 
-    def call(self, name: str, arrays: Sequence[Array], out: Array, timeout_s: float) -> float:
+    def call(
+        self, name: str, arrays: Sequence[Array], out: Array | Tensor, timeout_s: float
+    ) -> float:
+        assert isinstance(out, np.ndarray)
         assert np.isnan(out).all(), "an answer that is not written must not look like one"
         out[:] = self.model(arrays[0])
         return 0.01
@@ -60,7 +66,8 @@ class ModelSession:
 class Context:
     """A trial whose run stage left `outcome` and whose score stage is `model`."""
 
-    device = "cpu"
+    device = grader_device = "cpu"
+    gpus: tuple[str, ...] = ()
 
     def __init__(self, request: TrialRequest, model: Model, scratch: Path) -> None:
         self.request = request

@@ -67,6 +67,9 @@ def test_a_torch_candidate_trains_and_answers_on_its_device(
             answers = np.empty((2, 3), np.float32)
             questions = np.arange(6.0).reshape(2, 3)
             seconds = [session.call("", [questions], answers, timeout_s=60) for _ in range(3)]
+            on_device = torch.full((2, 3), float("nan"), dtype=torch.float16, device=device)
+            session.call("", [questions], on_device, timeout_s=60)
+            assert np.abs(on_device.float().cpu().numpy() - answers).max() < 0.01
             error = float(np.abs(answers - questions - 7.0).max())
             return Graded(error, {"call_s": min(seconds)})
 

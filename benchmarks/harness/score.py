@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from novum.benchmarks.harness import wire
-from novum.benchmarks.harness.shared_memory import Buffer, describe
+from novum.benchmarks.harness import devices, wire
+from novum.benchmarks.harness.devices import is_finite, numpy_dtype
+from novum.benchmarks.harness.shared_memory import Buffer, describe, described
 from novum.benchmarks.protocol import Array, CandidateFailed
 from novum.errors import SandboxLost
 from novum.lab.records import TrialStatus
 from novum.sandboxes.protocol import Exit, ExitCause, SandboxedProcess
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SOCKET = "score"
 POLL_S = 0.05
@@ -64,25 +69,31 @@ class Session:
         """
         self._ask({"op": "load"}, [], timeout_s)
 
-    def call(self, name: str, arrays: Sequence[Array], out: Array, timeout_s: float) -> float:
+    def call(
+        self, name: str, arrays: Sequence[Array], out: Array | Tensor, timeout_s: float
+    ) -> float:
         """See `ScoreSession.call`; `name` is a method of what `load` returned, empty for itself."""
+        shape, dtype = tuple(out.shape), numpy_dtype(out)
         before = len(self._buffers)
         inputs = []
         for index, array in enumerate(arrays):
             buffer = self._buffer(index + 1, array.nbytes)
             inputs.append(describe(array) | {"buffer": self._buffers.index(buffer)})
             np.copyto(buffer.view(array.dtype, array.shape), array)
-        answer = self._buffer(0, out.nbytes)
+        answer = self._buffer(0, math.prod(shape) * dtype.itemsize)
         message = {
             "op": "call",
             "name": name,
             "inputs": inputs,
-            "output": describe(out) | {"buffer": self._buffers.index(answer)},
+            "output": described(dtype, shape) | {"buffer": self._buffers.index(answer)},
             "new": list(range(before, len(self._buffers))),
         }
         wall_s = self._ask(message, [b.fd for b in self._buffers[before:]], timeout_s)
-        np.copyto(out, answer.view(out.dtype, out.shape))
-        if out.dtype.kind in "fc" and not np.isfinite(out).all():
+        if isinstance(out, np.ndarray):
+            np.copyto(out, answer.view(dtype, shape))
+        else:
+            devices.copy_to(out, answer, dtype)
+        if dtype.kind in "fc" and not is_finite(out):
             raise CandidateFailed(f"its answer to {name or 'a call'} holds NaN or infinity")
         return wall_s
 
@@ -101,6 +112,7 @@ class Session:
             self._process.kill()
         ended = self._process.wait(DEATH_S)
         for buffer in self._buffers:
+            devices.unpin(buffer)
             with contextlib.suppress(BufferError):  # a view that the grader still holds
                 buffer.close()
         self._buffers, self._roles = [], []

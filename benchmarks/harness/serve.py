@@ -27,6 +27,7 @@ import numpy as np
 MESSAGE_BYTES = 1 << 16
 MAX_FDS = 16
 ERROR_CHARS = 4000
+PIN_BYTES = 1 << 24  # below, pinning costs more than one copy
 
 
 class Memory:
@@ -66,6 +67,7 @@ class TorchTensors:
     def __init__(self, device: str) -> None:
         self._torch = importlib.import_module("torch")
         self._device = device
+        self._pinned: dict[int, int] = {}
 
     def give(self, array: np.ndarray[Any, Any]) -> Any:
         return self._torch.from_numpy(array).to(self._device)
@@ -74,7 +76,18 @@ class TorchTensors:
         is_float = result.is_floating_point()
         kind = "f" if is_float else "b" if result.dtype is self._torch.bool else "i"
         _check(tuple(result.shape), kind, out)
-        self._torch.from_numpy(out).copy_(result.detach())
+        target = self._torch.from_numpy(out)
+        if result.is_cuda:
+            self._pin(target)
+        # converted where it lies: across devices torch would do it on one core of the host
+        target.copy_(result.detach().to(target.dtype))
+
+    def _pin(self, target: Any) -> None:
+        """Let the GPU write into a large buffer by itself; where it may not, copies are slower."""
+        n_bytes = target.numel() * target.element_size()
+        if n_bytes >= PIN_BYTES and self._pinned.get(target.data_ptr(), 0) < n_bytes:
+            self._pinned[target.data_ptr()] = n_bytes
+            self._torch.cuda.cudart().cudaHostRegister(target.data_ptr(), n_bytes, 0)
 
 
 def main(words: list[str]) -> int:

@@ -130,6 +130,7 @@ class Buffer:
         os.ftruncate(self.fd, self.n_bytes)
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _FIXED_SIZE)
         self._memory = mmap.mmap(self.fd, self.n_bytes)
+        self.is_pinned = False
 
     def view(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
         """The first bytes as an array."""
@@ -144,8 +145,13 @@ class Buffer:
 
 def describe(array: Array) -> dict[str, Any]:
     """Type and shape of an array that lies in a buffer."""
-    _check_kind(array.dtype)
-    return {"dtype": array.dtype.str, "shape": list(array.shape)}
+    return described(array.dtype, array.shape)
+
+
+def described(dtype: np.dtype[Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    """Type and shape of an array that will lie in a buffer."""
+    _check_kind(dtype)
+    return {"dtype": dtype.str, "shape": list(shape)}
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from novum.benchmarks.harness import artifact as artifacts
-from novum.benchmarks.harness import gate, score, wire
+from novum.benchmarks.harness import devices, gate, gpu_watch, score, wire
 from novum.benchmarks.harness.scratch import lay_out
 from novum.benchmarks.harness.shared_memory import DataStore, sealed_arrays
 from novum.benchmarks.pack import Profile
@@ -38,6 +38,7 @@ from novum.sandboxes.slots import Cancelled, Slot
 CANDIDATE, HARNESS, OUTPUT = Path("/trial/candidate"), Path("/trial/harness"), Path("/trial/output")
 ARTIFACT = Path("/trial/artifact")
 TAIL_CHARS = 2000
+GPU_FULL = "CUDA out of memory"  # what torch says
 _HERE = Path(__file__).parent
 _STORE = DataStore()
 
@@ -57,6 +58,7 @@ class Stages:
         self.request = request
         self.scratch = scratch
         self.device = "cuda:0" if profile.gpus else "cpu"
+        self.grader_device = devices.find_device(slot.gpus)
         self.phases: list[Phase] = []
         self.exits: dict[str, Exit] = {}
         self.observed: dict[str, float] = {}
@@ -98,13 +100,19 @@ class Stages:
             return ended
 
     @property
+    def gpus(self) -> tuple[str, ...]:
+        """See `TrialContext.gpus`."""
+        return self._slot.gpus
+
+    @property
     def is_stopped(self) -> bool:
         """Whether the run was told to stop: what went wrong since is nobody's fault."""
         return self._slot.stop.is_set
 
     def close(self) -> None:
-        """End what a grader launched and left."""
+        """End what a grader launched and left, and give back what it used of the GPU."""
         self._open.close()
+        devices.release(self.grader_device)
 
     @contextlib.contextmanager
     def score_stage(
@@ -126,6 +134,7 @@ class Stages:
             finally:
                 with self._ours():
                     ended = session.close()
+                    devices.release(self.grader_device)
                     self._note_end("score", ended)
                     self.observed["score_s"] = time.monotonic() - began_s
                     # what loading and answering really took, on a busy machine too: a candidate
@@ -170,15 +179,19 @@ class Stages:
             address = self._sandbox.visible(folder / "harness" / gate.SOCKET, mounts)
             env = {**plan.env, "NOVUM_GATE": str(address)}
             self.phase("run-stage")
+            gpu_watch.require_free(self._slot.gpus)
             process = self._sandbox.start(
                 self._confine(argv, mounts, env, plan.limits, loopback=plan.n_workers > 1)
             )
-            with self._slot.stop.kills(process):
+            with self._slot.stop.kills(process), gpu_watch.watching(self._slot.gpus) as use:
                 record = watched.run(process)
+        self.observed |= use.observed()
         self._note_end("run", record.exit)
         self.claimed = record.claimed
         self._observe(record)
+        asked_s = time.monotonic()
         kept = artifacts.collect(folder / "output", plan.artifact_bytes, record.deadline_epoch_s)
+        self.observed["collect_s"] = time.monotonic() - asked_s
         self._note_artifact(kept)
         outcome = RunOutcome(
             exit=record.exit,
@@ -322,6 +335,11 @@ def judge_run(outcome: RunOutcome, plan: RunPlan) -> None:
             )
         if plan.must_start:
             raise CandidateFailed(f"it ended without harness.start(): {_tail(ended)}")
+    if GPU_FULL in ended.stderr:
+        raise CandidateFailed(
+            "it ran out of GPU memory: fewer rows in a micro-batch, or fewer and smaller tables, "
+            f"need less. {_tail(ended)}"
+        )
     if ended.cause is ExitCause.OUT_OF_MEMORY:
         limit = plan.limits.memory_bytes >> 20
         raise CandidateFailed(f"it used more than its {limit} MiB of memory")

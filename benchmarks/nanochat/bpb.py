@@ -1,7 +1,8 @@
 """Bits per byte of held-out text, computed by the grader from raw logits.
 
 The candidate's process sees input tokens and nothing else. Normalisation, targets, byte counts and
-sums happen here, in numpy and float64.
+sums happen here: in numpy and float64, or for logits on the grader's own GPU in torch, where the
+exponentials are summed in float32 and everything after that in float64.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,8 @@ from numpy.typing import NDArray
 MANY_LOGITS = 1 << 26  # below, starting threads costs more than it saves
 
 Tokens = NDArray[np.int64]
-Logits = NDArray[np.float32]
+Logits = Any
+"""`(B, T, V)`: a numpy array of float32, or a torch tensor on the grader's own GPU."""
 Model = Callable[[Tokens], Logits]
 """Tokens `(B, T)` to logits `(B, T, V)`."""
 
@@ -89,6 +92,8 @@ def target_nats(logits: Logits, targets: Tokens) -> NDArray[np.float64]:
     The exponentials are taken in float32 (errors of 1e-7 that do not add up) and summed in float64.
     Rows are dealt to threads where there are many numbers: numpy lets the lock go.
     """
+    if not isinstance(logits, np.ndarray):
+        return nats_of_tensor(logits, targets)
     if logits.size < MANY_LOGITS or len(logits) == 1:
         return nats_of_rows(logits, targets)
     with ThreadPoolExecutor(min(len(logits), len(os.sched_getaffinity(0)))) as pool:
@@ -107,12 +112,31 @@ def nats_of_rows(logits: Logits, targets: Tokens) -> NDArray[np.float64]:
     return nats
 
 
+def nats_of_tensor(logits: Logits, targets: Tokens) -> NDArray[np.float64]:
+    """`target_nats` on the device of the logits, one row at a time to spare its memory."""
+    import torch
+
+    places = torch.from_numpy(targets).to(logits.device)
+    nats = torch.empty(places.shape, dtype=torch.float64, device=logits.device)
+    for i, row in enumerate(logits):
+        x = row.float()
+        chosen = x.gather(-1, places[i, :, None])[:, 0]
+        nats[i] = x.logsumexp(-1).double() - chosen.double()
+    return np.asarray(nats.cpu().numpy(), np.float64)
+
+
 def checked(logits: Logits, shape: tuple[int, ...]) -> Logits:
-    """The logits, if they are finite float32 of this shape.
+    """The logits, if they are finite floats of this shape: float32 where they are an array.
 
     Raises:
         BadLogits: they are not; the message says how.
     """
+    if not isinstance(logits, np.ndarray):
+        if tuple(logits.shape) != shape or not logits.is_floating_point():
+            raise BadLogits(f"logits are {logits.dtype} {tuple(logits.shape)}, expected {shape}")
+        if n_bad := int((~logits.isfinite()).sum()):
+            raise BadLogits(f"{n_bad} logits are NaN or infinite")
+        return logits
     if logits.shape != shape or logits.dtype != np.float32:
         raise BadLogits(f"logits are {logits.dtype} {logits.shape}, expected float32 {shape}")
     if not np.isfinite(logits).all():

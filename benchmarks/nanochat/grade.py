@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
+from novum.benchmarks.harness.devices import empty_answer
+from novum.benchmarks.harness.gpu_watch import require_bfloat16
 from novum.benchmarks.nanochat.bpb import (
     BadLogits,
     HeldOut,
@@ -19,8 +22,15 @@ from novum.benchmarks.nanochat.bpb import (
     bits_per_byte,
     cut_rows,
 )
-from novum.benchmarks.nanochat.prepare import DataPlan, PreparedData, prepare, require_epochs
+from novum.benchmarks.nanochat.prepare import (
+    MIN_EPOCHS,
+    DataPlan,
+    PreparedData,
+    prepare,
+    require_epochs,
+)
 from novum.benchmarks.nanochat.probes import (
+    probe_epochs,
     probe_floor,
     probe_independence,
     probe_repeat,
@@ -28,7 +38,7 @@ from novum.benchmarks.nanochat.probes import (
 )
 from novum.benchmarks.pack import Profile
 from novum.benchmarks.probes import language
-from novum.benchmarks.probes.language import EXACT, REORDERED, Reading
+from novum.benchmarks.probes.language import EXACT, REORDERED, Reading, copied
 from novum.benchmarks.protocol import (
     CandidateFailed,
     Graded,
@@ -55,6 +65,8 @@ class Options(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=T
     """Rows of a probe; as many as are scored at once, so that a model cannot tell them apart."""
     max_tokens: int = Field(default=1 << 20, gt=0)
     """Training tokens that the fastest candidate could read in the budget."""
+    bfloat16: bool = False
+    """Whether the profile is meant for GPUs with bfloat16, and refuses others."""
     floor: float = Field(default=0.5, gt=0)
     """Bits per byte that no candidate of this budget can honestly reach."""
 
@@ -62,14 +74,17 @@ class Options(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=T
 class SessionModel:
     """The model behind a score session, as a function of tokens."""
 
-    def __init__(self, session: ScoreSession, vocab_size: int, timeout_s: float) -> None:
+    def __init__(
+        self, session: ScoreSession, vocab_size: int, timeout_s: float, device: str = "cpu"
+    ) -> None:
         self.session = session
+        self.device = device
         self.vocab_size = vocab_size
         self.timeout_s = timeout_s
         self.answered_s = 0.0
 
     def __call__(self, tokens: Tokens) -> Logits:
-        out = np.full((*tokens.shape, self.vocab_size), np.nan, np.float32)
+        out = empty_answer((*tokens.shape, self.vocab_size), self.device)
         self.answered_s += self.session.call(
             "", [np.ascontiguousarray(tokens)], out, self.timeout_s
         )
@@ -105,11 +120,14 @@ class Grader:
     def trial(self, context: TrialContext) -> Graded:
         """Run and score one trial; see `Grader` of the protocol."""
         self.prepare()
+        if self.options.bfloat16:
+            require_bfloat16(context.gpus)
         request = context.request
         budget_s = self.profile.budget(request.fidelity)
         if request.smoke:
             budget_s = min(budget_s, self.profile.smoke_s)
         outcome = context.run_stage(self.plan(budget_s))
+        ended_s = time.monotonic()
         text = self.texts["sealed" if request.split == "sealed" else "validation"]
         if request.smoke:
             text = first_rows(text, SMOKE_ROWS)
@@ -123,7 +141,9 @@ class Grader:
         except BadLogits as error:
             raise CandidateFailed(f"the score stage got bad logits: {error}") from error
         context.phase("graded", bits_per_byte=bpb, answered_s=model.answered_s)
-        observed = {"answered_s": model.answered_s}
+        observed = {"answered_s": model.answered_s, "graded_s": time.monotonic() - ended_s}
+        if (epochs := outcome.claimed.get("epochs")) is not None:
+            probes += (probe_epochs(epochs, MIN_EPOCHS),)
         return Graded(metric=bpb, observed=observed, probes=probes)
 
     @contextmanager
@@ -131,7 +151,9 @@ class Grader:
         """A fresh process that answers for the delivered model."""
         limits = self.profile.limits(self.profile.score_s)
         with context.score_stage(artifact, entry="train", limits=limits) as session:
-            yield SessionModel(session, self.vocab_size, self.profile.score_s)
+            yield SessionModel(
+                session, self.vocab_size, self.profile.score_s, context.grader_device
+            )
 
     @property
     def vocab_size(self) -> int:
@@ -199,7 +221,7 @@ class Kept:
     def __call__(self, tokens: Tokens) -> Logits:
         logits = self.model(tokens)
         if self.n_asked == self.wanted:
-            self.rows, self.logits = tokens.copy(), logits.copy()
+            self.rows, self.logits = tokens.copy(), copied(logits)
         self.n_asked += 1
         return logits
 

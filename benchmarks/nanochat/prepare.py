@@ -175,7 +175,7 @@ def source_digest(plan: DataPlan, source: str) -> str:
 
 def write_prepared(plan: DataPlan, splits: Splits, folder: Path) -> None:
     """Train the tokenizer on the training split, encode all splits, write arrays and manifest."""
-    tokenizer = train_bpe([d.text for d in sample(splits.train)], plan.vocab_size)
+    tokenizer = train_bpe([d.text for d in sample(splits.train)], plan.vocab_size, plan.words)
     facts: dict[str, SplitFacts] = {}
     arrays: dict[str, NDArray[np.generic]] = {}
     for name in Splits.__annotations__:

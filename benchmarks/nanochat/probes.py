@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from novum.benchmarks.nanochat.bpb import Logits, Model, Tokens, checked
+from novum.benchmarks.probes.language import copied, difference
 from novum.lab.records import Outcome, Probe
 
 EXACT = 1e-3  # same shapes, same kernels: an honest model repeats itself to the last bit
@@ -77,20 +78,19 @@ def probe_floor(bpb: float, floor: float) -> Probe:
     return Probe("floor", outcome, f"{bpb:.4f} bits per byte, floor {floor:g}", {"floor": floor})
 
 
+def probe_epochs(epochs: float, limit: float) -> Probe:
+    """A corpus that was read too often, by the candidate's own count, makes tables look good."""
+    outcome = Outcome.PASS if epochs <= limit else Outcome.CONFIRM
+    return Probe("epochs", outcome, f"{epochs:.2f} epochs, at most {limit:g}", {"epochs": epochs})
+
+
 def ask(model: Model, rows: Tokens, vocab_size: int) -> Logits:
     """A copy of the model's answer: the buffer may be filled again by the next one.
 
     Raises:
         BadLogits: the answer is not finite float32 of the right shape.
     """
-    return checked(model(rows), (*rows.shape, vocab_size)).copy()
-
-
-def difference(a: Logits, b: Logits) -> float:
-    """Largest difference of two answers as a fraction of the spread of the first."""
-    largest = float(np.abs(a - b).max())
-    spread = float(a.std())
-    return 0.0 if largest == 0 else largest / spread if spread else float("inf")
+    return copied(checked(model(rows), (*rows.shape, vocab_size)))
 
 
 def verdict(name: str, off: float, tolerance: float, failure: str) -> Probe:

@@ -12,6 +12,7 @@ batch, at the clock, at what was asked before, or draws at random.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from novum.benchmarks.harness.devices import is_finite
 from novum.lab.records import Outcome, Probe
 
 Tokens = NDArray[Any]
-Logits = NDArray[np.float32]
+Logits = Any
+"""`(B, T, V)`: a numpy array of float32, or a torch tensor on the grader's own GPU."""
 Model = Callable[[Tokens], Logits]
 """Tokens `(B, T)` to logits `(B, T, V)`."""
 
@@ -163,11 +166,20 @@ def other_end(rows: Tokens, row: int, cut: int, rng: np.random.Generator) -> Tok
 
 def difference(a: Logits, b: Logits) -> float:
     """Largest difference of two answers as a fraction of the spread of the first."""
-    if a.shape != b.shape or not np.isfinite(b).all():
+    if a.shape != b.shape or not is_finite(b):
         return float("inf")
-    largest = float(np.abs(a - b).max()) if a.size else 0.0
+    if not math.prod(a.shape):
+        return 0.0
+    if not isinstance(a, np.ndarray):
+        a, b = a.float(), b.float()  # the spread of float16 numbers overflows float16
+    largest = float(abs(a - b).max())
     spread = float(a.std())
     return 0.0 if largest == 0 else largest / spread if spread else float("inf")
+
+
+def copied(logits: Logits) -> Logits:
+    """A copy of an answer: the buffer may be filled again by the next one."""
+    return logits.copy() if isinstance(logits, np.ndarray) else logits.clone()
 
 
 def compared(name: str, off: float, tolerance: float, failure: str) -> Probe:

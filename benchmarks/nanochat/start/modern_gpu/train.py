@@ -1,17 +1,21 @@
 """A GPT for one large GPU: compiled, bfloat16, sliding windows, value embeddings, Muon and AdamW.
 
 The clock starts at `harness.start()`: model, optimiser and kernels are ready before it, and the
-corpus lies on the GPU a second after it. What stands in `run.output` at the deadline is
-graded by loading it with `load()` in a fresh process.
+corpus lies on the GPU a second after it. Layers of one kind share one compilation, so that there
+are few. What stands in `run.output` at the deadline is graded by loading it with `load()` in a
+fresh process, without any compilation.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import harness
+import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -37,8 +41,10 @@ MICRO_ROWS = 64
 # Optimiser
 MUON_LR = 0.04
 MUON_MOMENTUM = 0.95
-EMBEDDING_LR = 0.49
-HEAD_LR = 0.0033
+MUON_FIRST_MOMENTUM = 0.85
+MOMENTUM_STEPS = 300
+EMBEDDING_LR = 0.735
+HEAD_LR = 0.0049
 SCALAR_LR = 0.5
 WEIGHT_DECAY = 0.2
 
@@ -66,6 +72,11 @@ class Linear(nn.Linear):
         return F.linear(x, self.weight.to(x.dtype))
 
 
+Seen = dict[str, Tensor]
+"""What every layer may look at: the tokens and what was made of them, and the angles."""
+Mask = BlockMask | Tensor | None
+
+
 def norm(x: Tensor) -> Tensor:
     """Each vector at root mean square 1."""
     return F.rms_norm(x, (x.shape[-1],))
@@ -87,37 +98,37 @@ class Attention(nn.Module):
 
     def __init__(self, layer: int, vocab_size: int) -> None:
         super().__init__()
-        self.layer = layer
         self.to_q = Linear(WIDTH, WIDTH)
         self.to_k = Linear(WIDTH, WIDTH)
         self.to_v = Linear(WIDTH, WIDTH)
         self.project = Linear(WIDTH, WIDTH)
-        if has_value_embedding(layer):
+        self.has_values = has_value_embedding(layer)
+        if self.has_values:
             self.values = nn.Embedding(vocab_size, WIDTH)
             self.value_gate = Linear(GATE_CHANNELS, N_HEAD)
 
-    def forward(
-        self, x: Tensor, tokens: Tensor, angles: tuple[Tensor, Tensor], mask: BlockMask
-    ) -> Tensor:
+    def forward(self, x: Tensor, seen: Seen, mask: Mask) -> Tensor:
         B, T, C = x.shape
         heads = (B, T, N_HEAD, HEAD_DIM)
         q = self.to_q(x).view(heads)
         k = self.to_k(x).view(heads)
         v = self.to_v(x).view(heads)
-        if has_value_embedding(self.layer):
+        if self.has_values:
             gate = 2 * torch.sigmoid(self.value_gate(x[..., :GATE_CHANNELS]))  # (B, T, H)
-            v = v + gate[..., None] * self.values(tokens).view(heads)
-        q, k = norm(rotate(q, *angles)), norm(rotate(k, *angles))
+            v = v + gate[..., None] * self.values(seen["tokens"]).view(heads)
+        cos, sin = seen["cos"], seen["sin"]
+        q, k = norm(rotate(q, cos, sin)), norm(rotate(k, cos, sin))
         y = attend(q, k, v, mask)
         return self.project(y.reshape(B, T, C))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: BlockMask | None) -> Tensor:
-    """Mix values of `(B, T, H, D)` under a mask; without one, all earlier tokens count."""
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
+    """Mix values of `(B, T, H, D)`: all earlier ones, those of a dense mask, or of a block mask."""
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    if mask is None:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
-    return flex_attention(q, k, v, block_mask=mask).transpose(1, 2)
+    if isinstance(mask, BlockMask):
+        return flex_attention(q, k, v, block_mask=mask).transpose(1, 2)
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+    return y.transpose(1, 2)
 
 
 class MLP(nn.Module):
@@ -133,7 +144,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then MLP, each added to the residual stream."""
+    """Attention, then MLP, each added to a mix of the residual stream and the embedding."""
 
     def __init__(self, layer: int, vocab_size: int) -> None:
         super().__init__()
@@ -141,9 +152,10 @@ class Block(nn.Module):
         self.mlp = MLP()
 
     def forward(
-        self, x: Tensor, tokens: Tensor, angles: tuple[Tensor, Tensor], mask: BlockMask
+        self, x: Tensor, first: Tensor, keep: Tensor, again: Tensor, seen: Seen, mask: Mask
     ) -> Tensor:
-        x = x + self.attention(norm(x), tokens, angles, mask)
+        x = keep.to(x.dtype) * x + again.to(x.dtype) * first
+        x = x + self.attention(norm(x), seen, mask)
         return x + self.mlp(norm(x))
 
 
@@ -159,26 +171,33 @@ class GPT(nn.Module):
         self.keep = nn.Parameter(torch.ones(N_LAYER))
         self.again = nn.Parameter(torch.full((N_LAYER,), 0.1))
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """`(B, T)` to `(B, T, WIDTH)`."""
-        return norm(self.embedding(tokens))
+    def look(self, tokens: Tensor) -> Seen:
+        """What the layers are shown of tokens `(B, T)`."""
+        cos, sin = rotary_angles(tokens.shape[1], self.embedding.weight)
+        seen = {"tokens": tokens, "cos": cos, "sin": sin}
+        return seen
 
-    def trunk(self, tokens: Tensor, masks: list[BlockMask]) -> Tensor:
-        """`(B, T)` to the vectors that the head reads, `(B, T, WIDTH)`."""
-        x = first = self.embed(tokens)
-        angles = rotary_angles(tokens.shape[1], x)
+    def embed(self, seen: Seen) -> Tensor:
+        """The residual stream before the first layer, `(B, T, WIDTH)`."""
+        x = norm(self.embedding(seen["tokens"]))
+        return x
+
+    def trunk(self, seen: Seen, masks: list[Mask]) -> Tensor:
+        """The residual stream after the last layer, `(B, T, WIDTH)`."""
+        first = self.embed(seen)
+        x = first.clone()  # one tensor in two roles would cost the first layer a compilation
         for i, block in enumerate(self.blocks):
-            x = self.keep[i].to(x.dtype) * x + self.again[i].to(x.dtype) * first
-            x = block(x, tokens, angles, masks[i])
-        return norm(x)
+            x = block(x, first, self.keep[i], self.again[i], seen, masks[i])
+        return x
 
-    def logits(self, hidden: Tensor) -> Tensor:
+    def logits(self, x: Tensor, seen: Seen) -> Tensor:
         """`(B, T, WIDTH)` to float32 logits `(B, T, V)`, capped softly."""
+        hidden = norm(x)
         return SOFT_CAP * torch.tanh(self.head(hidden).float() / SOFT_CAP)
 
-    def forward(self, tokens: Tensor, targets: Tensor, masks: list[BlockMask]) -> Tensor:
+    def loss(self, x: Tensor, seen: Seen, targets: Tensor) -> Tensor:
         """Mean cross entropy of the next token."""
-        logits = self.logits(self.trunk(tokens, masks))
+        logits = self.logits(x, seen)
         return F.cross_entropy(logits.view(-1, self.vocab_size), targets.reshape(-1))
 
 
@@ -189,10 +208,14 @@ def rotary_angles(T: int, like: Tensor) -> tuple[Tensor, Tensor]:
     return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
 
 
-def window_masks(T: int, device: str) -> list[BlockMask]:
-    """For each layer, which earlier tokens it sees; the last layer sees all of them."""
-    if device == "cpu":
-        return [None] * N_LAYER
+def windows() -> list[int | None]:
+    """For each layer, how many tokens it sees; `None` for all, as in the last layer."""
+    pattern = [WINDOW_PATTERN[i % len(WINDOW_PATTERN)] for i in range(N_LAYER - 1)] + ["L"]
+    return [SHORT_WINDOW if p == "S" else None for p in pattern]
+
+
+def block_masks(T: int, device: str) -> list[Mask]:
+    """For each layer, which blocks of earlier tokens it sees; layers of one window share one."""
 
     def causal(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
         return q >= k
@@ -202,15 +225,22 @@ def window_masks(T: int, device: str) -> list[BlockMask]:
 
     full = create_block_mask(causal, None, None, T, T, device=device)
     short = create_block_mask(windowed, None, None, T, T, device=device)
-    pattern = [WINDOW_PATTERN[i % len(WINDOW_PATTERN)] for i in range(N_LAYER - 1)] + ["L"]
-    return [short if p == "S" else full for p in pattern]
+    return [full if window is None else short for window in windows()]
+
+
+def dense_masks(T: int, device: str) -> list[Mask]:
+    """`block_masks` for attention that is not compiled."""
+    place = torch.arange(T, device=device)
+    back = place[:, None] - place
+    short = (back >= 0) & (back < SHORT_WINDOW)
+    return [None if window is None or window >= T else short for window in windows()]
 
 
 def initialise(model: GPT) -> None:
     """Draw the initial weights; what writes to the residual stream starts at zero."""
     bound = 3**0.5 * WIDTH**-0.5
     for name, p in model.named_parameters():
-        if name.endswith(("project.weight", "value_gate.weight")):
+        if starts_at_zero(name):
             nn.init.zeros_(p)
         elif name == "embedding.weight":
             nn.init.normal_(p)
@@ -218,8 +248,18 @@ def initialise(model: GPT) -> None:
             nn.init.normal_(p, std=0.001)
         elif p.ndim == 2:
             nn.init.uniform_(p, -bound, bound)
+    to_bfloat16(model)
+
+
+def starts_at_zero(name: str) -> bool:
+    """Whether a parameter is zero at first."""
+    return name.endswith(("project.weight", "value_gate.weight"))
+
+
+def to_bfloat16(model: GPT) -> None:
+    """Tables in bfloat16: half the traffic of a lookup."""
     for module in model.modules():
-        if isinstance(module, nn.Embedding):  # tables in bfloat16: half the traffic of a lookup
+        if isinstance(module, nn.Embedding):
             module.weight.data = module.weight.data.bfloat16()
 
 
@@ -247,10 +287,12 @@ def orthogonalise(x: Tensor) -> Tensor:
     return (y.mT if x.shape[-2] > x.shape[-1] else y).float()
 
 
-def muon_step(weights: Tensor, grads: Tensor, momentum: Tensor, lr: Tensor, decay: Tensor) -> None:
+def muon_step(
+    weights: Tensor, grads: Tensor, momentum: Tensor, lr: Tensor, decay: Tensor, beta: Tensor
+) -> None:
     """One step on a stack of matrices; decay only where it agrees with the update."""
-    momentum.lerp_(grads, 1 - MUON_MOMENTUM)
-    direction = orthogonalise(grads.lerp(momentum, MUON_MOMENTUM))
+    momentum.lerp_(grads, 1 - beta)
+    direction = orthogonalise(grads.lerp(momentum, beta))
     rate = lr * max(1.0, weights.shape[-2] / weights.shape[-1]) ** 0.5
     agrees = direction * weights >= 0
     weights.sub_(rate * direction + rate * decay * weights * agrees)
@@ -289,7 +331,8 @@ class Optimiser:
                 p.data = stack[i]
         self.momenta = [torch.zeros_like(stack) for _, stack in self.muon]
         device = model.head.weight.device
-        self.lr, self.decay, self.t = (torch.zeros((), device=device) for _ in range(3))
+        self.lr, self.decay, self.beta, self.t = (torch.zeros((), device=device) for _ in range(4))
+        self.n_steps = 0
         self.muon_step = compiled(muon_step, device)
         self.adam_step = compiled(adam_step, device)
 
@@ -297,11 +340,14 @@ class Optimiser:
     def step(self, scale: float) -> None:
         """Move every parameter by its gradient, with learning rates times `scale`."""
         self.t.add_(1)
+        warm = min(1.0, self.n_steps / MOMENTUM_STEPS)
+        self.beta.fill_(MUON_FIRST_MOMENTUM + warm * (MUON_MOMENTUM - MUON_FIRST_MOMENTUM))
+        self.n_steps += 1
         self.lr.fill_(MUON_LR * scale)
         self.decay.fill_(WEIGHT_DECAY * scale)
         for (ps, stack), momentum in zip(self.muon, self.momenta, strict=True):
             grads = torch.stack([p.grad for p in ps]).float()
-            self.muon_step(stack, grads, momentum, self.lr, self.decay)
+            self.muon_step(stack, grads, momentum, self.lr, self.decay, self.beta)
         for p, mean, square, lr, rate in self.adam:
             rate.fill_(lr * scale)
             self.adam_step(p.data, p.grad, mean, square, rate, self.t)
@@ -312,8 +358,11 @@ class Optimiser:
 
     def reset(self) -> None:
         """Forget everything: used after the warm-up on dummy data."""
+        self.n_steps = 0
         for state in (self.t, *self.momenta, *(s for entry in self.adam for s in entry[1:3])):
             state.zero_()
+        for p, *_ in self.adam:
+            p.grad = None
 
 
 def learning_rate(name: str) -> float:
@@ -331,7 +380,6 @@ def compiled(function: Callable[..., None], device: torch.device) -> Callable[..
     """Fused on a GPU, as it is on a CPU."""
     if device.type == "cpu":
         return function
-    torch._dynamo.config.recompile_limit = 64  # one per shape
     return torch.compile(function, dynamic=False, fullgraph=True)
 
 
@@ -372,13 +420,19 @@ class Rows:
 
 
 class Trainer:
-    """Model, compiled loss and optimiser, ready before the clock starts."""
+    """Model, compiled layers and optimiser, ready before the clock starts."""
 
     def __init__(self, model: GPT, device: str) -> None:
         self.model = model
         self.device = device
-        self.masks = window_masks(CONTEXT, device)
-        self.loss = model if device == "cpu" else torch.compile(model, dynamic=False)
+        self.masks = dense_masks(CONTEXT, device)
+        self.loss = model.loss
+        if device != "cpu":
+            torch._dynamo.config.recompile_limit = 64  # one per kind of layer or shape
+            self.masks = block_masks(CONTEXT, device)
+            self.loss = torch.compile(model.loss, dynamic=False)
+            for block in model.blocks:
+                block.compile(dynamic=False)
         self.optimiser = Optimiser(model)
 
     def warm_up(self) -> None:
@@ -387,16 +441,22 @@ class Trainer:
         for _ in range(2):
             shape = (MICRO_ROWS, CONTEXT + 1)
             tokens = torch.randint(self.model.vocab_size, shape, device=self.device)
-            self.loss(tokens[:, :-1], tokens[:, 1:], self.masks).backward()
+            self.backward(tokens[:, :-1], tokens[:, 1:], 1)
             self.optimiser.step(0.0)
         self.model.load_state_dict(before)
         self.optimiser.reset()
+
+    def backward(self, tokens: Tensor, targets: Tensor, n_micro: int) -> None:
+        """Add the gradients of one micro-batch, `(B, T)` each."""
+        seen = self.model.look(tokens)
+        x = self.model.trunk(seen, self.masks)
+        (self.loss(x, seen, targets) / n_micro).backward()
 
     def update(self, rows: Rows, progress: float) -> None:
         """One update at `progress` in 0..1."""
         n_micro = max(1, batch_tokens(progress) // (MICRO_ROWS * CONTEXT))
         for _ in range(n_micro):
-            (self.loss(*rows.draw(), self.masks) / n_micro).backward()
+            self.backward(*rows.draw(), n_micro)
         self.optimiser.step(lr_scale(progress))
 
     def train(self, run: harness.Run) -> tuple[int, float]:
@@ -404,15 +464,33 @@ class Trainer:
         # int16 holds every token below 32768 and is half of what a GPU would make of uint16
         stream = torch.from_numpy(run.data["train"].view("int16"))
         rows = Rows(stream, self.device, run.seed)
+        queue = Queue(self.device)
         step, slowest_s = 0, 0.0
-        while (left_s := run.remaining_s()) > SAVE_MARGIN_S + slowest_s:
+        # two steps may be under way: the one that is queued and the one before it
+        while (left_s := run.remaining_s()) > SAVE_MARGIN_S + 2 * slowest_s:
             progress = 1 - (left_s - SAVE_MARGIN_S) / (run.budget_s - SAVE_MARGIN_S)
             self.update(rows, progress)
-            if self.device != "cpu":
-                torch.cuda.synchronize()  # else the queue hides the time that is spent
+            queue.wait()
             step += 1
-            slowest_s = max(slowest_s, left_s - run.remaining_s()) if step > 1 else 0.0
+            slowest_s = max(slowest_s, left_s - run.remaining_s()) if step > 3 else 0.0
         return step, rows.next / rows.n_rows
+
+
+class Queue:
+    """Keeps the host one step ahead of the GPU: no more, else the time left would be unknown."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.ends: list[torch.cuda.Event] = []
+
+    def wait(self) -> None:
+        """Mark the end of a step and wait for the one before it."""
+        if self.device != "cpu":
+            end = torch.cuda.Event()
+            end.record()
+            self.ends.append(end)
+            if len(self.ends) > 1:
+                self.ends.pop(0).synchronize()
 
 
 # Start, save, load
@@ -421,34 +499,49 @@ class Trainer:
 def build(vocab_size: int, seed: int, device: str) -> GPT:
     """A fresh model."""
     torch.manual_seed(seed)
-    model = GPT(vocab_size)
-    initialise(model)
-    return model.to(device)
+    with torch.device(device):  # large tables are drawn where they will be used
+        model = GPT(vocab_size)
+        initialise(model)
+    return model
 
 
 def save(model: GPT, folder: Path) -> None:
-    """Write the checkpoint in one step, so that a deadline never meets half of it."""
-    aside = folder / "model.pt.part"
-    torch.save({"vocab_size": model.vocab_size, "weights": model.state_dict()}, aside)
-    os.replace(aside, folder / "model.pt")
+    """Write the weights, a file each, beside one another, and give the folder its name last."""
+    aside = folder / "weights.part"
+    aside.mkdir()
+    weights = model.state_dict()
+
+    def write(name: str) -> None:
+        weights[name].detach().cpu().contiguous().view(torch.uint8).numpy().tofile(aside / name)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, weights))
+    facts = {"vocab_size": model.vocab_size}
+    (aside / "facts.json").write_text(json.dumps(facts))
+    os.replace(aside, folder / "weights")
 
 
 def load(folder: Path, device: str) -> Callable[[Tensor], Tensor]:
     """The trained model as a function from tokens `(B, T)` to logits `(B, T, V)`."""
-    saved = torch.load(Path(folder) / "model.pt", map_location=device, weights_only=True)
-    model = GPT(saved["vocab_size"])
-    initialise(model)  # for the types of the tables
-    model.load_state_dict(saved["weights"])
-    model.to(device).eval()
+    saved = Path(folder) / "weights"
+    with torch.device("meta"):
+        model = GPT(json.loads((saved / "facts.json").read_text())["vocab_size"])
+    to_bfloat16(model)
 
-    def forward(tokens: Tensor, masks: list[BlockMask]) -> Tensor:
-        return model.logits(model.trunk(tokens, masks))
+    def read(name: str) -> Tensor:
+        raw = torch.from_numpy(np.fromfile(saved / name, np.uint8)).to(device)
+        return raw.view(shapes[name].dtype).view(shapes[name].shape)
 
-    run = forward if device == "cpu" else torch.compile(forward, dynamic=False)
+    shapes = model.state_dict()
+    with ThreadPoolExecutor(8) as pool:
+        weights = dict(zip(shapes, pool.map(read, shapes), strict=True))
+    model.load_state_dict(weights, assign=True)
+    model.eval()
 
     @torch.inference_mode()
     def logits(tokens: Tensor) -> Tensor:
-        return run(tokens, window_masks(tokens.shape[1], device))
+        seen = model.look(tokens)
+        return model.logits(model.trunk(seen, dense_masks(tokens.shape[1], device)), seen)
 
     return logits
 
@@ -463,7 +556,9 @@ def main() -> None:
     steps, epochs = trainer.train(run)
     save(trainer.model, run.output)
     harness.claim("epochs", epochs)
-    print(f"{steps} steps, {epochs:.2f} epochs")
+    harness.claim("steps", steps)
+    n_parameters = sum(p.numel() for p in trainer.model.parameters())
+    print(f"{steps} steps, {epochs:.2f} epochs, {n_parameters:,} parameters")
 
 
 if __name__ == "__main__":
