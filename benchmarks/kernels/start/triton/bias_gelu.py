@@ -12,12 +12,13 @@ def gelu_kernel(x_ptr, bias_ptr, y_ptr, inner, BLOCK: tl.constexpr):
     token = tl.program_id(1).to(tl.int64)
     columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = columns < inner
-    z = tl.load(x_ptr + token * inner + columns, mask=mask, other=0.0).to(tl.float32)
+    at = token * inner + columns
+    z = tl.load(x_ptr + at, mask=mask, other=0.0, eviction_policy="evict_first").to(tl.float32)
     z += tl.load(bias_ptr + columns, mask=mask, other=0.0).to(tl.float32)
-    twice = 1.5957691216057308 * (z + 0.044715 * z * z * z)
-    tl.store(
-        y_ptr + token * inner + columns, (z / (1.0 + tl.exp(-twice))).to(tl.bfloat16), mask=mask
-    )
+    # 2u in powers of two: twice the usual factor, times log2(e).
+    power = z * (2.302208198144325 + 0.1029432395800235 * z * z)
+    y = z / (1.0 + tl.math.exp2(-power))
+    tl.store(y_ptr + at, y.to(tl.bfloat16), mask=mask)
 
 
 def run(x, bias, y):

@@ -13,7 +13,7 @@ def dequantize_kernel(q_ptr, scale_ptr, w_ptr, blocks, SIZE: tl.constexpr, BLOCK
     at = block[:, None] * SIZE + tl.arange(0, SIZE)[None, :]
     mask = block[:, None] < blocks
     scale = tl.load(scale_ptr + block, mask=block < blocks, other=0.0)
-    q = tl.load(q_ptr + at, mask=mask, other=0).to(tl.float32)
+    q = tl.load(q_ptr + at, mask=mask, other=0, eviction_policy="evict_first").to(tl.float32)
     tl.store(w_ptr + at, (q * scale[:, None]).to(tl.bfloat16), mask=mask)
 
 

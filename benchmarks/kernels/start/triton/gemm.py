@@ -36,7 +36,9 @@ def few_rows_kernel(
     total = tl.zeros((M, BLOCK_N), dtype=tl.float32)
     for first in range(0, K, BLOCK_K):
         a = tl.load(a_at + first, mask=rows[:, None] < m, other=0.0)
-        b = tl.load(b_at + first, mask=columns[None, :] < n, other=0.0)
+        b = tl.load(
+            b_at + first, mask=columns[None, :] < n, other=0.0, eviction_policy="evict_first"
+        )
         total = tl.dot(a, b, total)
     mask = (rows[:, None] < m) & (columns[None, :] < n)
     tl.store(c_ptr + rows[:, None] * n + columns[None, :], total.to(tl.bfloat16), mask=mask)

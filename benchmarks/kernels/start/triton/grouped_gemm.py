@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 
 BLOCK_M = 128
+BLOCK_FEW = 64
 BLOCK_N = 128
 BLOCK_K = 64
 WARPS = 8
@@ -63,7 +64,8 @@ def grouped_kernel(
 def run(x, weight, offsets, y):
     tokens, k = x.shape
     experts, n, _ = weight.shape
-    grid = ((triton.cdiv(tokens, BLOCK_M) + experts) * triton.cdiv(n, BLOCK_N),)
+    rows = BLOCK_FEW if tokens < experts * BLOCK_M else BLOCK_M
+    grid = ((triton.cdiv(tokens, rows) + experts) * triton.cdiv(n, BLOCK_N),)
     groups = triton.next_power_of_2(experts)
     grouped_kernel[grid](
         x,
@@ -74,7 +76,7 @@ def run(x, weight, offsets, y):
         n,
         k,
         groups,
-        BLOCK_M,
+        rows,
         BLOCK_N,
         BLOCK_K,
         num_warps=WARPS,

@@ -18,7 +18,8 @@ def combine_kernel(
     for i in tl.static_range(TOP):
         row = tl.load(position_ptr + token * TOP + i).to(tl.int64)
         weight = tl.load(weight_ptr + token * TOP + i)
-        total += weight * tl.load(x_ptr + row * N + columns, mask=mask, other=0.0).to(tl.float32)
+        x = tl.load(x_ptr + row * N + columns, mask=mask, other=0.0, eviction_policy="evict_first")
+        total += weight * x.to(tl.float32)
     tl.store(y_ptr + token * N + columns, total.to(tl.bfloat16), mask=mask)
 
 

@@ -12,7 +12,8 @@ def int8_kernel(x_ptr, q_ptr, scale_ptr, rounder, N: tl.constexpr, BLOCK: tl.con
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
     mask = columns < N
-    x = tl.load(x_ptr + row * N + columns, mask=mask, other=0.0).to(tl.float32)
+    x = tl.load(x_ptr + row * N + columns, mask=mask, other=0.0, eviction_policy="evict_first")
+    x = x.to(tl.float32)
     scale = tl.maximum(tl.max(tl.abs(x)), 1e-8) / 127.0
     codes = (x / scale + rounder) - rounder
     tl.store(q_ptr + row * N + columns, codes.to(tl.int8), mask=mask)

@@ -14,14 +14,15 @@ def residual_kernel(
     columns = tl.arange(0, BLOCK)
     mask = columns < N
     at = row * N + columns
-    x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
-    x += tl.load(residual_ptr + at, mask=mask, other=0.0).to(tl.float32)
-    rounded = x.to(tl.bfloat16)
-    tl.store(total_ptr + at, rounded, mask=mask)
-    wide = rounded.to(tl.float32)
+    x = tl.load(x_ptr + at, mask=mask, other=0.0, eviction_policy="evict_first")
+    residual = tl.load(residual_ptr + at, mask=mask, other=0.0, eviction_policy="evict_first")
+    weight = tl.load(weight_ptr + columns, mask=mask, other=0.0, eviction_policy="evict_last")
+    total = (x.to(tl.float32) + residual.to(tl.float32)).to(tl.bfloat16)
+    tl.store(total_ptr + at, total, mask=mask)
+    wide = total.to(tl.float32)
     rstd = 1.0 / tl.sqrt(tl.sum(wide * wide) / N + eps)
-    weight = tl.load(weight_ptr + columns, mask=mask, other=0.0).to(tl.float32)
-    tl.store(y_ptr + at, (wide * rstd * weight).to(tl.bfloat16), mask=mask)
+    y = wide * rstd * weight.to(tl.float32)
+    tl.store(y_ptr + at, y.to(tl.bfloat16), mask=mask)
 
 
 def run(x, residual, weight, eps, y, total):

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-WARPS = 8
+WARPS = 4
 
 
 @triton.jit
@@ -11,10 +11,12 @@ def rmsnorm_kernel(x_ptr, weight_ptr, y_ptr, eps, N: tl.constexpr, BLOCK: tl.con
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, BLOCK)
     mask = columns < N
-    x = tl.load(x_ptr + row * N + columns, mask=mask, other=0.0).to(tl.float32)
-    weight = tl.load(weight_ptr + columns, mask=mask, other=0.0).to(tl.float32)
+    x = tl.load(x_ptr + row * N + columns, mask=mask, other=0.0, eviction_policy="evict_first")
+    weight = tl.load(weight_ptr + columns, mask=mask, other=0.0, eviction_policy="evict_last")
+    x = x.to(tl.float32)
     rstd = 1.0 / tl.sqrt(tl.sum(x * x) / N + eps)
-    tl.store(y_ptr + row * N + columns, (x * rstd * weight).to(tl.bfloat16), mask=mask)
+    y = x * rstd * weight.to(tl.float32)
+    tl.store(y_ptr + row * N + columns, y.to(tl.bfloat16), mask=mask)
 
 
 def run(x, weight, eps, y):

@@ -1,37 +1,51 @@
 """Backward of RMSNorm: resident programs walk over rows, keep their share of dweight, and write it
 once.
 
-The shares are summed by a second small kernel: no atomics, so the result is the same every time.
+The next rows are on their way to shared memory while this one is reduced. The shares are summed by
+a second small kernel: no atomics, so the result is the same every time.
 """
 
 import torch
 import triton
 import triton.language as tl
 
-WARPS = 8
+WARPS = 16
+STAGES = 3
 PROGRAMS = 264
 COLUMNS = 32
 
 
 @triton.jit
 def rows_kernel(
-    dy_ptr, x_ptr, weight_ptr, dx_ptr, share_ptr, eps, rows, N: tl.constexpr, BLOCK: tl.constexpr
+    dy_ptr,
+    x_ptr,
+    weight_ptr,
+    dx_ptr,
+    share_ptr,
+    eps,
+    rows,
+    N: tl.constexpr,
+    BLOCK: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
     columns = tl.arange(0, BLOCK)
     mask = columns < N
     weight = tl.load(weight_ptr + columns, mask=mask, other=0.0).to(tl.float32)
     total = tl.zeros((BLOCK,), dtype=tl.float32)
-    for row in range(tl.program_id(0), rows, tl.num_programs(0)):
+    first = tl.program_id(0).to(tl.int64)
+    for row in tl.range(first, rows, tl.num_programs(0), num_stages=STAGES):
         at = row * N + columns
-        x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
-        dy = tl.load(dy_ptr + at, mask=mask, other=0.0).to(tl.float32)
+        x = tl.load(x_ptr + at, mask=mask, other=0.0, eviction_policy="evict_first")
+        dy = tl.load(dy_ptr + at, mask=mask, other=0.0, eviction_policy="evict_first")
+        x = x.to(tl.float32)
+        dy = dy.to(tl.float32)
         rstd = 1.0 / tl.sqrt(tl.sum(x * x) / N + eps)
-        unit = x * rstd
         scaled = dy * weight
-        along = tl.sum(scaled * unit) / N
+        along = tl.sum(scaled * x) * rstd / N
+        unit = x * rstd
         tl.store(dx_ptr + at, (rstd * (scaled - unit * along)).to(tl.bfloat16), mask=mask)
         total += dy * unit
-    tl.store(share_ptr + tl.program_id(0) * N + columns, total, mask=mask)
+    tl.store(share_ptr + first * N + columns, total, mask=mask)
 
 
 @triton.jit
@@ -54,7 +68,9 @@ def run(dy, x, weight, eps, dx, dweight):
     programs = min(PROGRAMS, rows)
     share = torch.empty((programs, hidden), dtype=torch.float32, device=x.device)
     block = triton.next_power_of_2(hidden)
-    rows_kernel[(programs,)](dy, x, weight, dx, share, eps, rows, hidden, block, num_warps=WARPS)
+    rows_kernel[(programs,)](
+        dy, x, weight, dx, share, eps, rows, hidden, block, STAGES, num_warps=WARPS
+    )
     shares_kernel[(triton.cdiv(hidden, COLUMNS),)](
         share, dweight, programs, hidden, 128, COLUMNS, num_warps=8
     )

@@ -10,8 +10,8 @@ WARPS = 4
 def rotate_heads(x_ptr, y_ptr, first, cos, sin, HEADS: tl.constexpr, HALF: tl.constexpr):
     heads = tl.arange(0, HEADS)[:, None]
     at = first * (HEADS * 2 * HALF) + heads * (2 * HALF) + tl.arange(0, HALF)[None, :]
-    left = tl.load(x_ptr + at).to(tl.float32)
-    right = tl.load(x_ptr + at + HALF).to(tl.float32)
+    left = tl.load(x_ptr + at, eviction_policy="evict_first").to(tl.float32)
+    right = tl.load(x_ptr + at + HALF, eviction_policy="evict_first").to(tl.float32)
     tl.store(y_ptr + at, (left * cos - right * sin).to(tl.bfloat16))
     tl.store(y_ptr + at + HALF, (right * cos + left * sin).to(tl.bfloat16))
 

@@ -13,13 +13,10 @@ def swiglu_kernel(x_ptr, y_ptr, inner, BLOCK: tl.constexpr):
     columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = columns < inner
     at = x_ptr + token * 2 * inner + columns
-    gate = tl.load(at, mask=mask, other=0.0).to(tl.float32)
-    up = tl.load(at + inner, mask=mask, other=0.0).to(tl.float32)
-    tl.store(
-        y_ptr + token * inner + columns,
-        (gate / (1.0 + tl.exp(-gate)) * up).to(tl.bfloat16),
-        mask=mask,
-    )
+    gate = tl.load(at, mask=mask, other=0.0, eviction_policy="evict_first").to(tl.float32)
+    up = tl.load(at + inner, mask=mask, other=0.0, eviction_policy="evict_first").to(tl.float32)
+    y = gate / (1.0 + tl.exp(-gate)) * up
+    tl.store(y_ptr + token * inner + columns, y.to(tl.bfloat16), mask=mask)
 
 
 def run(gate_up, y):

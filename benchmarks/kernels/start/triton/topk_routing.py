@@ -20,12 +20,11 @@ def topk_kernel(
     experts = tl.arange(0, EXPERTS)
     places = tl.arange(0, TOP)
     at = rows[:, None].to(tl.int64) * EXPERTS + experts[None, :]
-    x = tl.load(x_ptr + at, mask=rows[:, None] < tokens, other=0.0)
+    x = tl.load(x_ptr + at, mask=rows[:, None] < tokens, other=0.0, eviction_policy="evict_first")
     best = tl.zeros((ROWS, TOP), dtype=tl.float32)
     ids = tl.zeros((ROWS, TOP), dtype=tl.int32)
     for place in tl.static_range(TOP):
-        value = tl.max(x, axis=1)
-        winner = tl.argmax(x, axis=1)
+        value, winner = tl.max(x, axis=1, return_indices=True)
         best = tl.where(places[None, :] == place, value[:, None], best)
         ids = tl.where(places[None, :] == place, winner[:, None], ids)
         x = tl.where(experts[None, :] == winner[:, None], -float("inf"), x)
