@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
@@ -18,10 +19,10 @@ from novum.errors import (
     BudgetExhausted,
     RecordingMiss,
     SandboxLost,
-    UnknownName,
 )
 from novum.lab.blobs import Blobs
 from novum.lab.codec import decode
+from novum.lab.forking import highest_ids
 from novum.lab.ledger import Ledger
 from novum.lab.records import Event, Json, Trial, TrialStatus
 
@@ -30,7 +31,8 @@ class ReplayLedger(Ledger):
     """A new ledger that takes only the events of a script, in their order.
 
     Each event is written as it was recorded, with its time, so that the chain of digests comes out
-    the same; what users and processes did in between is put in where it happened.
+    the same; what users and processes did in between is put in where it happened. So the script
+    knows what the ledger holds, and lookups by key need no query.
     """
 
     def __init__(self, engine: Engine, target: Path | str, **kwargs: object) -> None:
@@ -39,8 +41,18 @@ class ReplayLedger(Ledger):
         self.script = Script(())
         self.on_outside: Callable[[Event, float], None] = lambda event, before_s: None
 
+    def restore(self, script: Script) -> None:
+        """Take in the events before the place where a script begins, as they were recorded."""
+        past = script.events[: script.position]
+        with self._writing() as connection:
+            for event in past:
+                self.now_s = event.at_s
+                super()._append(connection, event.kind, event.payload, event.key)
+            self.reserve_ids(highest_ids(past))
+        self.script = script
+
     def begin(self, script: Script) -> None:
-        """Follow a script from its first event."""
+        """Follow a script from where it begins."""
         self.script = script
         if script.next is not None:
             self.now_s = script.next.at_s
@@ -58,6 +70,9 @@ class ReplayLedger(Ledger):
         self.script.advance()
         self._put_in(connection)
         return made
+
+    def _event(self, connection: Connection, key: str) -> Event | None:
+        return self.script.by_key[key] if self.script.is_past(key) else None
 
     def _put_in(self, connection: Connection) -> None:
         while (event := self.script.next) is not None and is_from_outside(event):
@@ -147,19 +162,13 @@ def answer_of(blobs: Blobs, event: Event) -> AIMessage:
     return cast(AIMessage, messages_from_dict([content["answer"]])[0])
 
 
-class LayeredBlobs(Blobs):
-    """Blobs of the scratch folder, and below them those of the recording, which are only read."""
+class RecordedBlobs(Blobs):
+    """The blobs of a recording, only read: events name recorded blobs, so new ones are not kept."""
 
-    def __init__(self, folder: Path, below: Blobs) -> None:
-        super().__init__(folder)
-        self.below = below
-
-    def get(self, digest: str) -> bytes:
-        """The content of a digest, wherever it lies."""
-        try:
-            return super().get(digest)
-        except UnknownName:
-            return self.below.get(digest)
+    def put(self, content: bytes | str) -> str:
+        """The digest that the content would have."""
+        raw = content.encode(errors="surrogatepass") if isinstance(content, str) else content
+        return sha256(raw).hexdigest() if raw else ""
 
 
 class NoSandbox:

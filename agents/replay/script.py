@@ -22,16 +22,28 @@ STALL_S = 20.0
 LOST_WITH_PROCESS = "the process that ran it ended before the trial did"
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field of an event: what was recorded, and what the machine says now."""
+
+    name: str
+    was: str
+    now: str
+
+
 class Diverged(RecordError):
     """The machine did something else than was recorded."""
 
-    def __init__(self, event: Event | None, what: str) -> None:
+    def __init__(
+        self, event: Event | None, what: str, differences: Sequence[Difference] = ()
+    ) -> None:
         where = (
             f"event {event.seq} ({event.kind}, {event.key})" if event else "after the last event"
         )
         super().__init__(f"{where}: {what}")
         self.event = event
         self.what = what
+        self.differences = tuple(differences)
 
 
 class EndOfRecording(Exception):
@@ -50,11 +62,12 @@ class Waiter:
 class Script:
     """The events of a recorded run, and how far they have been made again."""
 
-    def __init__(self, events: Sequence[Event]) -> None:
+    def __init__(self, events: Sequence[Event], begin: int = 0) -> None:
         self.events = events
-        self.position = 0
+        self.position = begin
         self.by_key = {e.key: e for e in events}
         self.owners = owners(events)
+        self._last = {self.owners[e.key]: e.seq for e in events}
         self._waiters: list[Waiter] = []
 
     @property
@@ -81,11 +94,13 @@ class Script:
             raise Diverged(event, f"the machine made {kind} {key!r} here")
         before, now = comparable(event.payload), comparable(json.loads(canonical(payload)))
         if before != now:
-            names = [k for k in sorted(before | now) if before.get(k) != now.get(k)]
-            told = "; ".join(
-                f"{n} was {_short(before.get(n))}, is now {_short(now.get(n))}" for n in names
-            )
-            raise Diverged(event, told)
+            found = [
+                Difference(k, _short(before.get(k)), _short(now.get(k)))
+                for k in sorted(before | now)
+                if before.get(k) != now.get(k)
+            ]
+            told = "; ".join(f"{d.name} was {d.was}, is now {d.now}" for d in found)
+            raise Diverged(event, told, found)
         return event
 
     def advance(self) -> None:
@@ -108,7 +123,10 @@ class Script:
         await self.until(lambda e: e.key in keys, keys[0])
 
     async def turn(self, owner: str) -> None:
-        """Wait until the next event belongs to a proposal."""
+        """Wait until the next event belongs to a proposal, or none that is ahead does."""
+        event = self.next
+        if event is not None and self._last.get(owner, 0) < event.seq:
+            return
         await self.until(lambda e: self.owners.get(e.key) == owner, owner)
 
     async def watch(self) -> None:
@@ -166,7 +184,14 @@ def is_from_outside(event: Event) -> bool:
     memory, a lost trial."""
     if event.kind == "trial.ended":
         return bool(event.payload["error"] == LOST_WITH_PROCESS)
-    return event.kind in ("session", "experience", "directive", "directive.closed", ANSWERED)
+    return event.kind in (
+        "session",
+        "experience",
+        "directive",
+        "directive.closed",
+        ANSWERED,
+        "fork",
+    )
 
 
 def comparable(value: Json) -> Json:

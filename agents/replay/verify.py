@@ -4,6 +4,9 @@ Nothing is asked of a model and no trial is run: answers and results come from t
 the machine decides from them (proposals, code, audits, verdicts, what to run next, the state after
 each step) must be what was recorded, event by event, with all threads in the recorded order. The
 clock shows the time of the last recorded event, so limits on time are decided as they were then.
+
+Of a run that was forked from another one, the events up to the fork are taken in as they are: the
+machine made them in the parent, where they can be verified.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ import asyncio
 import re
 import shutil
 import tempfile
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,20 +30,22 @@ from novum.agents.certify import certify, confirm_head
 from novum.agents.experience import EXPERIENCE
 from novum.agents.graph import RECURSION_LIMIT, build_graph
 from novum.agents.lab import Lab
-from novum.agents.opening import SESSION, brains_of, remember
+from novum.agents.loading import load
+from novum.agents.opening import SESSION, brains_of, remember, used_wall_s
 from novum.agents.replay.parts import (
-    LayeredBlobs,
     NoSandbox,
     RecordedAnswers,
+    RecordedBlobs,
     RecordedRunner,
     ReplayLedger,
 )
-from novum.agents.replay.script import Diverged, EndOfRecording, Script
+from novum.agents.replay.script import Difference, Diverged, EndOfRecording, Script
 from novum.agents.search.findings import Findings
 from novum.agents.search.registry import make_policy
 from novum.benchmarks.pack import find_pack
 from novum.errors import LedgerCorrupt, RecordError, RecordingMiss
 from novum.lab.archive import Archive
+from novum.lab.forking import copy_candidates
 from novum.lab.records import Event, Label
 from novum.lab.run import RunFolder
 from novum.memory.experience import Experience
@@ -55,12 +61,20 @@ class Verification:
     """Events of the recording."""
     n_same: int
     """Events that were made again, or put in where users and processes made them."""
+    kinds: dict[str, tuple[int, int]]
+    """By kind of event: how many were recorded, and how many of them were made again."""
+    n_taken_in: int
+    """Events before a fork, which are the parent's and were not made again here."""
     n_steps: int
     n_answers: int
     n_trials: int
     """Recorded trials that stood in for experiments."""
     problem: str
     """The first divergence, or why the machine cannot go on; empty when all is the same."""
+    at: int
+    """Number of the event where that is; 0 when all is the same."""
+    differences: tuple[Difference, ...]
+    """The fields in which that event differs."""
     is_same_chain: bool
     """Whether the digests of the new chain are those of the recorded one, as far as it got."""
 
@@ -87,7 +101,9 @@ def verify(run: RunFolder) -> Verification:
 
 async def _verify(run: RunFolder, events: tuple[Event, ...], scratch: Path) -> Verification:
     settings = restore_settings(run.info.get("settings", {}))
-    script = Script(events)
+    forks = [event.seq for event in events if event.kind == "fork"]
+    n_taken_in = forks[-1] if forks else 0
+    script = Script(events, n_taken_in)
     copy = _copy(run, scratch)
     with (
         closing(ReplayLedger.create(copy.ledger_path)) as ledger,
@@ -95,25 +111,48 @@ async def _verify(run: RunFolder, events: tuple[Event, ...], scratch: Path) -> V
     ):
         assert isinstance(ledger, ReplayLedger)
         lab = _lab(run, copy, settings, script, ledger, memory)
+        if n_taken_in:
+            _take_in(run, lab, ledger, script)
         ledger.begin(script)
-        problem = await _play(lab, script)
+        fault = await _play(lab, script)
         at = ledger.anchor()
         is_same = at.seq == script.position and (
             at.seq == 0 or events[at.seq - 1].digest == at.digest
         )
-    made = events[: script.position]
+    made = events[n_taken_in : script.position]
+    recorded, same = (Counter(e.kind for e in part) for part in (events[n_taken_in:], made))
     return Verification(
         n_events=len(events),
         n_same=script.position,
+        kinds={kind: (n, same[kind]) for kind, n in sorted(recorded.items())},
+        n_taken_in=n_taken_in,
         n_steps=sum(e.kind == "step" for e in made),
         n_answers=sum(e.kind == "answer" for e in made),
         n_trials=sum(e.kind == "trial.ended" for e in made),
-        problem=problem,
+        problem=str(fault or ""),
+        at=min(script.position + 1, len(events)) if fault else 0,
+        differences=fault.differences if isinstance(fault, Diverged) else (),
         is_same_chain=is_same,
     )
 
 
-async def _play(lab: Lab, script: Script) -> str:
+def _take_in(run: RunFolder, lab: Lab, ledger: ReplayLedger, script: Script) -> None:
+    """Know what was recorded before a fork, as the process did that went on from there."""
+    copy_candidates(script.events[: script.position], run.archive(read_only=True), lab.archive)
+    ledger.restore(script)
+    load(lab)
+    if (known := lab.recorded(EXPERIENCE, EXPERIENCE)) is not None:
+        lab.experience = Experience.from_json(known)
+    lab.budget.used_wall_s = used_wall_s(ledger)
+    spent = ledger.spent()
+    lab.budget.tokens = int(spent.get("tokens", 0))
+    lab.budget.cost_usd = spent.get("cost_usd", 0.0)
+    begins = [e for e in script.events[script.position :] if e.kind == SESSION]
+    if begins:
+        lab.budget.started_s = begins[0].at_s
+
+
+async def _play(lab: Lab, script: Script) -> Exception | None:
     """Make the events again; returns what stands in the way, if anything does."""
     work = asyncio.ensure_future(_research(lab, script))
     watch = asyncio.ensure_future(script.watch())
@@ -126,9 +165,9 @@ async def _play(lab: Lab, script: Script) -> str:
                 case EndOfRecording():
                     continue
                 case Diverged() | RecordingMiss() | LedgerCorrupt():
-                    return str(fault)
+                    return fault
                 case RecordError():
-                    return f"after event {script.position}: {fault}"
+                    return RecordError(f"after event {script.position}: {fault}")
                 case _:
                     raise
     finally:
@@ -136,8 +175,8 @@ async def _play(lab: Lab, script: Script) -> str:
             task.cancel()
         await asyncio.gather(work, watch, return_exceptions=True)
     if script.next is not None:
-        return str(Diverged(script.next, "the machine ended before it"))
-    return ""
+        return Diverged(script.next, "the machine ended before it")
+    return None
 
 
 def _leaves(error: BaseException) -> list[BaseException]:
@@ -147,21 +186,33 @@ def _leaves(error: BaseException) -> list[BaseException]:
 
 
 async def _research(lab: Lab, script: Script) -> None:
-    """What `research.work` does, with the iterations that were recorded."""
-    await measure_noise(lab)
-    lab.update_reserve()
-    threads: dict[int, set[int]] = {}
-    for owner in set(script.owners.values()):
-        if found := re.fullmatch(r"p(\d+)-(\d+)", owner):
-            threads.setdefault(int(found[1]), set()).add(int(found[2]))
-    work: list[Coroutine[Any, Any, None]] = [
-        _thread(lab, script, thread, sorted(iterations)) for thread, iterations in threads.items()
-    ]
-    async with asyncio.TaskGroup() as group:
-        for one in work:
-            group.create_task(one)
-    if any(key.startswith("level:certify-") for key in script.by_key):
-        await certify(lab)
+    """What `research.work` does, process after process, with the iterations that were recorded."""
+    for part in _parts(script.events[script.position :]):
+        await measure_noise(lab)
+        lab.update_reserve()
+        threads: dict[int, set[int]] = {}
+        for owner in {script.owners[e.key] for e in part}:
+            if found := re.fullmatch(r"p(\d+)-(\d+)", owner):
+                threads.setdefault(int(found[1]), set()).add(int(found[2]))
+        async with asyncio.TaskGroup() as group:
+            for thread, iterations in threads.items():
+                group.create_task(_thread(lab, script, thread, sorted(iterations)))
+        if any(event.key.startswith("level:certify-") for event in part):
+            await certify(lab)
+
+
+def _parts(events: Sequence[Event]) -> list[list[Event]]:
+    """Events up to the end of each search that came to its end, and those of the last one.
+
+    An interrupted process leaves iterations to the next one; one that ended leaves none.
+    """
+    parts: list[list[Event]] = [[]]
+    for event in events:
+        parts[-1].append(event)
+        is_end = event.kind == SESSION and event.key.endswith("/end")
+        if is_end and not event.payload.get("is_interrupted"):
+            parts.append([])
+    return [part for part in parts if part]
 
 
 async def _thread(lab: Lab, script: Script, thread: int, iterations: list[int]) -> None:
@@ -230,7 +281,8 @@ def _lab(
     def outside(event: Event, before_s: float) -> None:
         if event.kind == SESSION and event.key.endswith("/begin"):
             lab.session = int(event.key.split(":")[1].split("/")[0])
-            budget.started_s += event.at_s - before_s  # nobody worked between two processes
+            # Nobody worked between two processes.
+            budget.started_s += max(0.0, event.at_s - max(before_s, budget.started_s))
         if event.kind == EXPERIENCE:
             lab.experience = Experience.from_json(event.payload)
 
@@ -245,7 +297,7 @@ def _copy(run: RunFolder, scratch: Path) -> RunFolder:
     for name in ("run.toml", "nonce"):
         shutil.copy(run.path / name, folder / name)
     copy = RunFolder.open(folder)
-    copy.blobs = LayeredBlobs(folder / "blobs", run.blobs)
+    copy.blobs = RecordedBlobs(run.blobs.folder)
     return copy
 
 

@@ -227,3 +227,15 @@ async def test_a_run_that_began_with_what_another_found_is_made_again_without_th
     with folder.ledger(read_only=True) as ledger:
         assert "run earlier ended with" in ledger.proposals()[0].hypothesis
     assert (await check(folder)).is_whole
+
+
+async def test_a_run_that_ended_and_was_given_more_is_made_again_process_by_process(
+    make_lab: Any,
+) -> None:
+    given = {"policy": "frontier"}
+    await work(make_lab(budget={"experiments": 2}, **given), 1)
+    lab = make_lab(budget={"experiments": 4}, **given)
+    await work(lab, 1)
+    found = await check(keep_settings(lab))
+    assert found.problem == "" and found.is_whole
+    assert all(n == same for n, same in found.kinds.values())

@@ -57,7 +57,10 @@ def replay(
 def _verify(name: str | None, runs: Path | None, as_json: bool) -> None:
     from dataclasses import asdict
 
+    from rich.console import Console
+
     from novum.agents.replay.verify import verify
+    from novum.app.divergence import table_of
     from novum.app.reading import runs_folder
     from novum.lab.run import find_run
 
@@ -66,17 +69,7 @@ def _verify(name: str | None, runs: Path | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"run": folder.name, "is_whole": found.is_whole, **asdict(found)}))
     else:
-        print(
-            f"made again {found.n_same} of {found.n_events} events: {found.n_steps} steps of the "
-            f"state machine, from {found.n_answers} recorded answers and {found.n_trials} "
-            "recorded trials"
-        )
-        if found.problem:
-            print(f"first difference: {found.problem}")
-        elif found.is_whole:
-            print("all the same, and so is the chain of digests")
-        else:
-            print("the chain of digests differs")
+        Console(highlight=False).print(table_of(folder.name, found))
     if not found.is_whole:
         raise typer.Exit(1)
 

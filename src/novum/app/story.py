@@ -116,6 +116,8 @@ class Story:
     reason: str = ""
     """Why the search ended."""
     spent: dict[str, float] = field(default_factory=dict)
+    _is_worked_on: bool = False
+    """Whether the last process has not said that it ended."""
 
     # --- folding -------------------------------------------------------------------------------
 
@@ -133,7 +135,7 @@ class Story:
             self.seq = event.seq
             self.began_s = self.began_s or event.at_s
             self.last_s = event.at_s
-            if self.sessions:
+            if self.sessions and self._is_worked_on:
                 self.sessions[-1] = (self.sessions[-1][0], event.at_s)
             for name, amount in event.payload.get("spent", {}).items():
                 self.spent[name] = self.spent.get(name, 0.0) + amount
@@ -144,9 +146,13 @@ class Story:
     def _on_session(self, event: Event) -> None:
         self.reason = event.payload.get("reason", "")
         self.ended = bool(self.reason) and not event.payload.get("is_interrupted", False)
-        if not event.key.endswith("/end"):
+        self._is_worked_on = not event.key.endswith("/end")
+        if self._is_worked_on:
             self.sessions.append((event.at_s, event.at_s))
             self.threads.clear()
+
+    def _on_fork(self, event: Event) -> None:
+        self.ended, self.reason = False, ""
 
     def _on_proposal(self, event: Event) -> None:
         proposal = decode(Proposal, event.payload)

@@ -236,6 +236,14 @@ class Ledger(Queries):
             self._append(connection, "id", payload, f"id:{prefix}:{key}")
             return payload["id"]
 
+    def reserve_ids(self, highest: Mapping[str, int]) -> None:
+        """Let fresh ids come after these: `{"t": 41}` makes the next trial `t42` or later."""
+        with self._writing() as connection:
+            head = self._read_head(connection)
+            for prefix, number in highest.items():
+                head.ids[prefix] = max(head.ids.get(prefix, 0), number)
+            head.is_written = False
+
     # --- trials --------------------------------------------------------------------------------
 
     def launch_trial(

@@ -60,17 +60,19 @@ class RunFolder:
         settings: Json,
         data_fingerprint: str = "",
         about: Mapping[str, Any] | None = None,
+        nonce: str = "",
     ) -> RunFolder:
         """Make the folder of a new run, its ledger and its archive.
 
         `name` may end in `*`, which stands for the first free number. `settings` are the resolved
         ones, without secrets; `about` is anything else worth keeping (start, harness digest, ...).
+        A run that goes on from the records of another one draws its seeds from the `nonce` of that.
 
         Raises:
             UsageError: there is a run of this name, or the name is none.
         """
         self = cls(_claim(runs, name))
-        nonce = secrets.token_hex(32)
+        nonce = nonce or secrets.token_hex(32)
         _write_private(self.path / "nonce", nonce + "\n")
         Ledger.create(self.ledger_path).close()
         Archive.create(self.archive_path)
