@@ -45,27 +45,27 @@ async def ask(
         blob = json.loads(lab.run.blobs.get(recorded["blob"]))
         return cast(AIMessage, messages_from_dict([blob["answer"]])[0])
     lab.budget.require_model()
-    brain = lab.brains[role]
+    spec, brain = lab.player(role, key.partition("/")[0])
     started = lab.clock()
     bound = brain.bind_tools(schemas(tools)) if tools else brain
     asked = bound.ainvoke(list(messages), config={"metadata": {KEY: key}})
     try:
         answer = await unless_stopped(lab, asked)
     except BrainUnavailable as error:
-        failed: Json = {"role": role, "brain": lab.brain_names[role], "error": str(error)}
+        failed: Json = {"role": role, "brain": spec, "error": str(error)}
         lab.note(FAILED, f"{key}/{lab.session}", failed | {"faults": list(error.faults)})
         raise
     usage = usage_of(answer)
     content: Json = {
         "key": key,
         "role": role,
-        "brain": lab.brain_names[role],
+        "brain": spec,
         "tools": [tool.name for tool in tools],
         "asked": messages_to_dict(list(messages[-new:] if new else [])),
         "answer": messages_to_dict([answer])[0],
     }
     blob = lab.run.blobs.put(json.dumps(content, ensure_ascii=False))
-    event: Json = {"blob": blob, "role": role, "brain": lab.brain_names[role], **usage}
+    event: Json = {"blob": blob, "role": role, "brain": spec, **usage}
     event["seconds"] = round(lab.clock() - started, 4)
     if faults := (answer.response_metadata or {}).get("faults"):
         event["faults"] = faults
@@ -74,6 +74,7 @@ async def ask(
     if usage["cost_usd"] is None:
         event["spent"]["unpriced_tokens"] = usage["tokens"]
     lab.note(EVENT, key, event)
+    lab.casting.note_cost(spec, usage["tokens"], usage["cost_usd"])
     lab.budget.spend(tokens=usage["tokens"], cost_usd=cost_usd)
     return answer
 

@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from novum.agents.brains.ensemble import Brain, Casting, Ensemble
 from novum.agents.budget import Budget, BudgetLimits
 from novum.agents.control import Control
 from novum.agents.design import certification_trials, reserve_s
@@ -85,7 +86,7 @@ class Lab:
     runner: TrialRunner
     sandbox: Sandbox
     policy: SearchPolicy
-    brains: Mapping[str, BaseChatModel]
+    brains: Mapping[str, Brain]
     brain_names: Mapping[str, str]
     budget: Budget
     findings: Findings
@@ -105,6 +106,7 @@ class Lab:
     directives: Directives = field(default_factory=Directives)
     window: TrialWindow = field(default_factory=TrialWindow)
     surfaces: Surfaces = field(default_factory=Surfaces)
+    casting: Casting = field(default_factory=Casting)
     experience: Experience = field(default_factory=Experience)
     """What earlier runs found, as far as this run may use it."""
     sessions: dict[str, Session] = field(default_factory=dict)
@@ -209,6 +211,17 @@ class Lab:
         text = "/".join((self.run.nonce, *words))
         return int.from_bytes(sha256(text.encode()).digest()[:6])
 
+    # --- who plays ---
+
+    def player(self, role: str, proposal: str) -> tuple[str, BaseChatModel]:
+        """Spec and model that play a role in a proposal; of an ensemble the one that was cast."""
+        brain = self.brains[role]
+        if not isinstance(brain, Ensemble):
+            return self.brain_names[role], brain
+        cast = self.casting.casts.get(proposal, {})
+        spec = cast.get(role) or next(iter(brain.models))
+        return spec, brain.models[spec]
+
     # --- records ---
 
     def add_proposal(self, proposal: Proposal) -> None:
@@ -309,22 +322,31 @@ class Lab:
             kept = self.ledger.add_verdict(verdict)
             self.note("facts", verdict.id, outline(facts))
         self.findings.note_verdict(kept)
+        self.casting.note_outcome(kept.proposal, kept.label, self.relative(kept))
         self.window.note_verdict(kept, evidence)
 
     def drop(self, proposal: Proposal, tree: str, reason: str, *, is_broken: bool) -> None:
         """A proposal ends without trials that could judge it."""
         self.note(DROPPED, proposal.id, {"tree": tree, "reason": reason, "broken": is_broken})
         self.findings.note_dropped(proposal.id, is_broken=is_broken)
+        self.casting.note_outcome(proposal.id, None, None)
         label = Label.INVALID if is_broken else Label.INCONCLUSIVE
         self._add_lesson(proposal, tree, label, None, None, reason)
+
+    def scale(self, verdict: Verdict) -> float | None:
+        """What gains over a verdict's reference are relative to; `None` where it has no score."""
+        node = self.findings.nodes.get(verdict.reference)
+        return abs(node.score) if node is not None and node.score else None
+
+    def relative(self, verdict: Verdict) -> float | None:
+        """The gain of a verdict as a fraction of its reference's score."""
+        scale = self.scale(verdict)
+        return verdict.gain / scale if verdict.gain is not None and scale else None
 
     def learn(self, proposal: Proposal, verdict_id: str) -> None:
         """Keep what a judged proposal taught."""
         verdict = self.ledger.verdict(verdict_id)
-        base = self.findings.nodes[verdict.reference].score
-        scale = abs(base) if base else None
-        gain = verdict.gain / scale if verdict.gain is not None and scale else None
-        interval = None
+        scale, gain, interval = self.scale(verdict), self.relative(verdict), None
         if verdict.interval is not None and scale:
             interval = (verdict.interval[0] / scale, verdict.interval[1] / scale)
         summary = self.findings.nodes[verdict.tree].summary

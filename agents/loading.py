@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from novum.agents.brains.ensemble import Ensemble
 from novum.agents.window import MAX_HISTORY
 from novum.lab.codec import decode
 from novum.lab.records import Candidate, Evidence, Proposal, Purpose, Trial, Verdict
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from novum.agents.lab import Lab
     from novum.lab.ledger import Ledger
 
+CAST = ("choice", "answer")
+"""Read besides where ensembles play."""
 KINDS = (
     "proposal",
     "candidate",
@@ -37,7 +40,9 @@ def load(lab: Lab) -> None:
     made: dict[str, tuple[str, ...]] = {}
     judged: deque[Verdict] = deque(maxlen=MAX_HISTORY)
     after = 0
-    while events := ledger.events(after, KINDS, PAGE):
+    cast = any(isinstance(brain, Ensemble) for brain in lab.brains.values())
+    kinds = (*KINDS, *CAST) if cast else KINDS
+    while events := ledger.events(after, kinds, PAGE):
         after = events[-1].seq
         for event in events:
             payload = event.payload
@@ -57,15 +62,26 @@ def load(lab: Lab) -> None:
                 case "verdict":
                     verdict = decode(Verdict, payload)
                     lab.findings.note_verdict(verdict)
+                    lab.casting.note_outcome(verdict.proposal, verdict.label, lab.relative(verdict))
                     judged.append(verdict)
                     lab.window.forget(verdict.proposal)
                 case "dropped":
                     id = event.key.removeprefix("dropped:")
                     lab.findings.note_dropped(id, is_broken=payload["broken"])
+                    lab.casting.note_outcome(id, None, None)
                     lab.window.forget(id)
                 case "session":
                     lab.session = max(lab.session, int(event.key.split(":")[1].split("/")[0]) + 1)
+                case "choice":
+                    lab.casting.note_cast(
+                        event.key.removeprefix("choice:"), payload.get("cast", {})
+                    )
+                case "answer":
+                    cost_usd = payload["cost_usd"]
+                    lab.casting.note_cost(payload["brain"], payload["tokens"], cost_usd)
                 case "iteration":
+                    id = f"p{payload['thread']}-{payload['iteration']}"
+                    lab.casting.note_outcome(id, None, None)
                     lab.iterations[payload["thread"]] = payload["iteration"] + 1
     for verdict in judged:
         lab.window.note_verdict(verdict, tests_of(ledger, verdict))

@@ -149,6 +149,7 @@ def choose_where(lab: Lab, thread: int, id: str) -> tuple[Choice, str, int]:
         with lab.ledger.batch():  # what is told stands in the trace before what follows from it
             known = choose_now(lab, thread, id)
             lab.note(CHOICE, id, known)
+    lab.casting.note_cast(id, known.get("cast", {}))
     hint = Kind(known["kind_hint"]) if known["kind_hint"] else None
     choice = Choice(known["mode"], tuple(known["parents"]), hint)
     return choice, known["reference"], known["random"]
@@ -173,6 +174,8 @@ def choose_now(lab: Lab, thread: int, id: str) -> Json:
         "reference": best_allowed(lab).tree,
         "random": seed,
     }
+    if cast := lab.casting.choose(lab.brains, Random(f"{seed}/cast")):
+        known["cast"] = cast
     if lab.directives.standing:
         known["directives"] = [d.id for d in lab.directives.standing]
     return known
@@ -242,14 +245,15 @@ def as_proposal(lab: Lab, state: State, situation: Situation, proposed: Proposed
     }
     if directions:
         move["direction"] = directions
+    id = f"p{state['thread']}-{state['iteration']}"
     return Proposal(
-        id=f"p{state['thread']}-{state['iteration']}",
+        id=id,
         thread=state["thread"],
         iteration=state["iteration"],
         hypothesis=proposed.hypothesis,
         kind=Kind(proposed.kind),
         parents=proposed.parents or (situation.head.tree,),
-        brain=lab.brain_names["planner"],
+        brain=lab.player("planner", id)[0],
         move=move,
         created_s=lab.clock(),
     )

@@ -39,6 +39,7 @@ async def record(state: State, runtime: Runtime[Lab]) -> State:
                 "idle": state.get("idle", ""),
             },
         )
+    lab.casting.note_outcome(f"p{state['thread']}-{state['iteration']}", None, None)
     if proposal is not None:
         lab.close_session(proposal.id)
     lab.iterations[state["thread"]] = state["iteration"] + 1

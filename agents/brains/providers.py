@@ -33,8 +33,6 @@ def make_language_model(provider: str, model: str, settings: BrainSettings) -> B
 
     if not model:
         raise UnknownName(f"brain {provider!r} names no model; write {provider}:MODEL.")
-    if "," in model:
-        raise UnknownName(f"brain {provider}:{model}: one model plays a role, not several.")
     key = key_of(provider, settings.api_key)
     if key is None and provider != "ollama":
         if not settings.base_url:

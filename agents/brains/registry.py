@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from novum.agents.brains.ensemble import Brain, members, seat
 from novum.errors import UnknownName, UsageError
 from novum.settings import BrainSettings, Role
 
@@ -96,13 +97,18 @@ def make_brain(spec: str, settings: BrainSettings | None = None) -> BaseChatMode
 
 def make_brains(
     names: Mapping[Role, str], settings: BrainSettings, cost_limit: float | None
-) -> dict[str, BaseChatModel]:
+) -> dict[str, Brain]:
     """The brain of each role; roles with the same spec share one, and so its rate limit.
 
+    A spec with commas (`openai:A,anthropic:B`) is an ensemble.
+
     Raises:
-        UsageError: money is limited, and what a model costs is not known.
+        UsageError: money is limited, and what a model costs is not known; or an ensemble holds
+            what cannot share a role.
     """
-    made = {spec: make_brain(spec, settings) for spec in set(names.values())}
+    specs = {part for spec in names.values() for part in members(spec) or (spec,)}
+    refuse_mixed(names)
+    made = {spec: make_brain(spec, settings) for spec in specs}
     for spec in made:
         if cost_limit is None or spec.partition(":")[0] not in PROVIDERS:
             continue
@@ -112,4 +118,24 @@ def make_brains(
                 f'Say it in novum.toml: [brain.prices] "{spec}" = [USD a million tokens in, out], '
                 "or limit tokens instead."
             )
-    return {role: made[spec] for role, spec in names.items()}
+    return {role: seat(spec, made) for role, spec in names.items()}
+
+
+def refuse_mixed(names: Mapping[Role, str]) -> None:
+    """Refuse ensembles of what cannot share a role.
+
+    Raises:
+        UsageError: outsiders or recordings in an ensemble, the same model twice, or several
+            reviewers.
+    """
+    for role, spec in names.items():
+        parts = members(spec)
+        if len(parts) < 2:
+            continue
+        kinds = {part.partition(":")[0] for part in parts}
+        if wrong := sorted(kinds & {"external", "recorded"}):
+            raise UsageError(f"brain {spec}: {wrong[0]} plays a role alone, not in an ensemble.")
+        if len(set(parts)) < len(parts):
+            raise UsageError(f"brain {spec}: an ensemble names each model once.")
+        if role == "auditor":
+            raise UsageError(f"brain {spec}: one model reviews changes, not an ensemble.")

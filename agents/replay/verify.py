@@ -24,6 +24,7 @@ from typing import Any, cast
 
 from novum.agents.approvals import ASKED
 from novum.agents.baseline import measure_noise
+from novum.agents.brains.ensemble import Brain, members, seat
 from novum.agents.brains.recorded import RecordedModel
 from novum.agents.budget import Budget, BudgetLimits
 from novum.agents.certify import certify, confirm_head
@@ -266,7 +267,7 @@ def _lab(
         runner=RecordedRunner(script, run.blobs, slots),
         sandbox=cast(Sandbox, NoSandbox()),
         policy=make_policy(settings.policy),
-        brains={role: model for role in brains_of(settings)},
+        brains={role: _seat(spec, model) for role, spec in brains_of(settings).items()},
         brain_names={str(role): spec for role, spec in brains_of(settings).items()},
         budget=budget,
         findings=Findings(pack.manifest.metric.better),
@@ -288,6 +289,11 @@ def _lab(
 
     ledger.on_outside = outside
     return lab
+
+
+def _seat(spec: str, model: RecordedModel) -> Brain:
+    """One recording answers for all, but an ensemble is cast as it was."""
+    return seat(spec, dict.fromkeys((spec, *members(spec)), model))
 
 
 def _copy(run: RunFolder, scratch: Path) -> RunFolder:
