@@ -25,6 +25,7 @@ from novum.sandboxes.protocol import Exit, ExitCause, Limits
 
 SAMPLE_S = 0.05  # a tree that allocates 10 GB/s overshoots by 0.5 GB where no cgroup stops it first
 DISK_SAMPLE_S = 0.5
+SAMPLE_SHARE = 20  # a look at a large tree or many files takes at most this share of a core
 DRAIN_S = 2.0
 DEATH_S = 10.0  # a process in uninterruptible I/O dies late; it is then counted as a survivor
 CHUNK = 1 << 16
@@ -149,9 +150,10 @@ class Watched:
                     selector, min(SAMPLE_S, max(0.0, deadline - time.monotonic()))
                 )
                 if (now := time.monotonic()) >= next_sample:
-                    next_sample = now + SAMPLE_S
                     self._sample()
                     self._enforce()
+                    took = time.monotonic() - now
+                    next_sample = now + max(SAMPLE_S, SAMPLE_SHARE * took)
                 if now >= deadline:
                     self._end(ExitCause.TIMEOUT)
                     deadline = now + DEATH_S  # asked for once; the end follows
@@ -161,7 +163,8 @@ class Watched:
                     if reason := excess(self._writable, self._limits.disk_bytes):
                         self._note(f"novum: killed for its writable folders: {reason}\n")
                         self._end(ExitCause.KILLED)
-                    next_disk = time.monotonic() + DISK_SAMPLE_S + 5 * (time.monotonic() - now)
+                    took = time.monotonic() - now
+                    next_disk = now + max(DISK_SAMPLE_S, SAMPLE_SHARE * took)
             wall_s = time.monotonic() - self._started_s
             self._sample()
             self._tree.finish()

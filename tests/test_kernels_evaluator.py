@@ -13,12 +13,13 @@ from novum.benchmarks.kernels.baselines import baseline, mixed_baseline
 from novum.benchmarks.kernels.build import BuildFailed, check_flags
 from novum.benchmarks.kernels.candidate import BadSolution, solution_of
 from novum.benchmarks.kernels.evaluator import Evaluator, Plan
-from novum.benchmarks.kernels.parties import RefereeProcess, Workers
+from novum.benchmarks.kernels.parties import RefereeProcess
 from novum.benchmarks.kernels.problem import Problem, load_problems
 from novum.benchmarks.kernels.results import ProblemResult
 from novum.benchmarks.kernels.roofline import Ceilings
 from novum.benchmarks.kernels.solution import CompileOptions
 from novum.benchmarks.kernels.trace import Status
+from novum.benchmarks.kernels.workers import Workers
 from novum.sandboxes.process import ProcessSandbox
 
 if importlib.util.find_spec("torch") is None:
@@ -117,8 +118,8 @@ def test_a_sandbox_that_is_still_dying_is_not_blamed_on_the_next_candidate(
     evaluator: Evaluator, rmsnorm: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluate(evaluator, rmsnorm, HONEST)
-    assert evaluator._servers
-    for workers in evaluator._servers.values():
+    assert evaluator.station.arms._servers
+    for workers in evaluator.station.arms._servers.values():
         workers._process.kill()
     monkeypatch.setattr(Workers, "is_running", property(lambda workers: True))  # not yet noticed
     result = evaluate(evaluator, rmsnorm, "def run(x, weight, eps):\n    return x[:1]\n")

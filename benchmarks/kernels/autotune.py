@@ -1,14 +1,16 @@
 """Tries a kernel's constants one at a time and keeps what is quicker: a helper, never a verdict.
 
-Constants are top-level numbers with UPPERCASE names, as a playbook's moves change them. Times come
-from one process and from one workload at a time; what is chosen is measured again like anything.
+Constants are top-level numbers with UPPERCASE names, as a playbook's moves change them; a source
+may name the values worth trying (`TUNE = {"BLOCK": (64, 128)}`). Times come from one process; what
+is chosen is measured again like anything.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from novum.benchmarks.kernels.evaluator import Evaluator
@@ -29,6 +31,9 @@ STEPS: Mapping[str, tuple[float, ...]] = {
 }
 """Factors to try by the name's beginning; stages are added to, not multiplied."""
 BOUNDS = {"WARPS": (1, 32), "STAGES": (1, 7), "BLOCK": (16, 16384), "PROGRAMS": (66, 4224)}
+
+AT_ONCE = 8
+"""Settings that one process tries on one draw of inputs."""
 
 
 @dataclass(frozen=True)
@@ -73,30 +78,80 @@ def label_of(values: Mapping[str, int]) -> str:
     return ", ".join(f"{k}={v}" for k, v in values.items()) or "as written"
 
 
-def tune(evaluator: Evaluator, problem: Problem, solution: Solution, rounds: int = 1) -> Tuned:
-    """Search the neighbourhood of a Python solution's constants, best improvement first."""
+def declared(source: str) -> dict[str, tuple[int, ...]]:
+    """The values that a source itself names: `TUNE = {"BLOCK": (64, 128)}` at the top level.
+
+    Only names of constants and whole numbers count; anything else is left out.
+    """
+    for node in ast.parse(source).body:
+        is_tune = (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id == "TUNE"
+        )
+        if isinstance(node, ast.Assign) and is_tune:
+            try:
+                found = ast.literal_eval(node.value)
+            except ValueError:
+                return {}
+            known = constants_of(source)
+            pairs = found.items() if isinstance(found, dict) else ()
+            return {
+                name: tuple(v for v in values if type(v) is int)
+                for name, values in pairs
+                if name in known and isinstance(values, (tuple, list))
+            }
+    return {}
+
+
+def settings_around(source: str, chosen: Mapping[str, int]) -> list[dict[str, int]]:
+    """The chosen setting and those that differ in one constant: by what the source declares, or
+    else by the usual steps.
+    """
+    present = constants_of(with_constants(source, chosen))
+    named = declared(source)
+    steps = [{n: v} for n, values in named.items() for v in values if v != present[n]]
+    return [{**chosen, **step} for step in ({}, *(steps if named else neighbours(present)))]
+
+
+def tune(
+    evaluator: Evaluator,
+    problem: Problem,
+    solution: Solution,
+    rounds: int = 1,
+    is_late: Callable[[], bool] = lambda: False,
+) -> Tuned:
+    """Search around a Python solution's constants, the best improvement first, until nothing is
+    better, the rounds are over or it is late.
+    """
     entry = solution.spec.entry_file
     source = solution.files[entry].decode()
     chosen: dict[str, int] = {}
     seconds: dict[str, float] = {}
     errors: dict[str, str] = {}
-    for number in range(rounds):
-        settings = [{}, *neighbours(constants_of(with_constants(source, chosen)))]
-        settings = [s for s in ({**chosen, **s} for s in settings) if label_of(s) not in seconds]
-        sources = {label_of(s): with_constants(source, s) for s in settings}
-        renamed = [replaced(solution, entry, text) for text in sources.values()]
-        for label, found in zip(sources, evaluator.quick(problem, renamed), strict=True):
-            if isinstance(found, str):
-                errors[label] = found[-300:]
-            else:
-                seconds[label] = statistics.geometric_mean(found.values())
-        by_label = {label_of(s): s for s in settings} | {label_of(chosen): chosen}
+    by_label: dict[str, dict[str, int]] = {}
+    for _ in range(rounds):
+        tried = {label_of(s): s for s in settings_around(source, chosen)}
+        fresh = [label for label in tried if label not in by_label]
+        by_label |= tried
+        for first in range(0, len(fresh), AT_ONCE):
+            if is_late() and seconds:
+                break
+            labels = fresh[first : first + AT_ONCE]
+            sources = [with_constants(source, by_label[label]) for label in labels]
+            renamed = [replaced(solution, entry, text) for text in sources]
+            found = evaluator.search.quick(problem, renamed, free=True)
+            for label, times in zip(labels, found, strict=True):
+                if isinstance(times, str):
+                    errors[label] = times[-300:]
+                else:
+                    seconds[label] = statistics.geometric_mean(times.values())
         if not seconds:
             break
-        best = min(seconds, key=lambda label: seconds[label])
-        if best not in by_label or by_label[best] == chosen and number:
+        best = by_label[min(seconds, key=lambda label: seconds[label])]
+        if best == chosen:
             break
-        chosen = by_label[best]
+        chosen = best
     return Tuned(chosen, seconds, errors)
 
 

@@ -197,6 +197,7 @@ class Grader:
             calls=3 if is_smoke else options.calls,
             warmups=2,
             threads=self.profile.cores,
+            early=on_gpu or options.baseline not in ("eager", "best"),
             profile=on_gpu and options.profiler and not is_smoke,
             stage_s=self.profile.score_s,
             limits=self.profile.limits(3600),

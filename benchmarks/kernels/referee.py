@@ -27,6 +27,8 @@ from novum.benchmarks.kernels.roofline import count_operations
 from novum.benchmarks.kernels.workload import Tolerance, Workload
 
 Message = dict[str, Any]
+KEPT_BYTES = 4 << 30
+"""How much device memory stays reserved between two questions: to free it waits for the device."""
 
 
 class InvalidReference(Exception):
@@ -43,6 +45,7 @@ class Referee:
         self.root = Path()
         self.inputs: dict[str, list[Any]] = {}
         self.rms: dict[tuple[str, int], float] = {}
+        self.maps = wire.Maps()
         self.folder = tempfile.TemporaryDirectory(prefix="referee-")
 
     def problem(self, message: Message, _: list[int]) -> Message:
@@ -51,6 +54,7 @@ class Referee:
         self.root = Path(message["root"])
         self.inputs.clear()
         self.rms.clear()
+        self.maps = wire.Maps()
         path = Path(self.folder.name) / "reference.py"
         path.write_text(self.definition.reference)
         spec = importlib.util.spec_from_file_location("reference", path)
@@ -81,7 +85,7 @@ class Referee:
             )
         except Exception as error:
             raise InvalidReference(f"inputs cannot be made: {error!r}") from error
-        memory = wire.mapped(descriptors[0], writable=True)
+        memory = self.maps.get(descriptors[0], writable=True)
         slots = list(message["slots"])
         for slot, value in zip(slots, values, strict=True):
             if "offset" in slot:
@@ -144,7 +148,7 @@ class Referee:
 
     def judge(self, message: Message, descriptors: list[int]) -> Message:
         """Compare outputs in shared memory with the reference, computed only now."""
-        memory = wire.mapped(descriptors[0], writable=False)
+        memory = self.maps.get(descriptors[0], writable=True)
         tolerance = Tolerance.model_validate(message["tolerance"])
         base = message.get("family", "base") == "base"
         findings = []
@@ -235,7 +239,7 @@ def main(path: str, device: str, threads: int) -> None:
             reply = {"error": repr(error)[:1500], "kind": "REFEREE"}
         finally:
             wire.close_all(descriptors)
-            tensors.tidy(device)
+            tensors.tidy(device, KEPT_BYTES)
         try:
             wire.send(channel, reply)
         except wire.WireError:

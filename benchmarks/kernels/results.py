@@ -72,8 +72,6 @@ class WorkloadResult:
     verified_calls: int = 0
     """Timed calls whose outputs were compared element by element; all others by sketch."""
     quarantine: str = ""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Where the evaluator's own time went."""
 
     @property
     def is_timed(self) -> bool:
@@ -153,6 +151,9 @@ class ProblemResult:
     libs: dict[str, str] = field(default_factory=dict)
     overhead_s: float = 0.0
     """Wall time of the evaluation less what candidate and baseline computed in timed calls."""
+    wall_s: float = 0.0
+    phases: dict[str, float] = field(default_factory=dict)
+    """Where that time went, in seconds; see `phases.py`."""
 
     @property
     def score(self) -> float:
@@ -212,7 +213,7 @@ class ProblemResult:
             "reference_process_medians_ms": milliseconds(result.baseline.medians),
             "walls_ms": milliseconds(result.candidate.walls),
             "reference_walls_ms": milliseconds(result.baseline.walls),
-            "seconds": {k: round(v, 3) for k, v in result.seconds.items()},
+            "phases": self.phases,
         }
         if result.bound is not None:
             extra["bound"] = result.bound.as_dict()

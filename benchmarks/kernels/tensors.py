@@ -66,6 +66,16 @@ def perturbed(tensor: torch.Tensor, factor: float) -> torch.Tensor:
     return tensor.clone()
 
 
+def fill(target: torch.Tensor, source: torch.Tensor, factor: float) -> None:
+    """Write `perturbed(source, factor)` into a tensor that is there already."""
+    import torch
+
+    if source.is_floating_point() and source.element_size() > 1:
+        torch.mul(source, factor, out=target)
+    else:
+        target.copy_(source)
+
+
 def sketch_vector(seed: int, device: str) -> torch.Tensor:
     """The random vector of a sketch, equal in every process on one kind of device."""
     import torch
@@ -89,9 +99,12 @@ def sketch(tensor: torch.Tensor, vector: torch.Tensor) -> float:
     return float(total + rest @ vector[: rest.numel()])
 
 
-def tidy(device: str) -> None:
-    """Give cached device memory back, so that other processes on the device can have it."""
+def tidy(device: str, keep_bytes: int = 0) -> None:
+    """Give cached device memory back where it is more than `keep_bytes`, so that other processes
+    on the device can have it.
+    """
     if device != "cpu":
         import torch
 
-        torch.cuda.empty_cache()
+        if torch.cuda.memory_reserved() > keep_bytes:
+            torch.cuda.empty_cache()

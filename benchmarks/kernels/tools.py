@@ -114,7 +114,7 @@ def profile(call: Profile, bench: Bench) -> str:
     """Kernels (operations on a CPU) of one call of each workload."""
     problem = bench.problem(call.problem)
     with bench.evaluator() as evaluator:
-        found = evaluator.profile(problem, solution_of(problem, bench.files))
+        found = evaluator.search.profile(problem, solution_of(problem, bench.files))
     lines = []
     for workload, calls in zip(problem.workloads, found, strict=True):
         if isinstance(calls, str):

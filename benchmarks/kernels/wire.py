@@ -108,6 +108,25 @@ def mapped(descriptor: int, writable: bool) -> mmap.mmap:
     )
 
 
+class Maps:
+    """The last few mappings, so that memory which comes again is not mapped again."""
+
+    def __init__(self, most: int = 8) -> None:
+        self._most = most
+        self._known: dict[tuple[int, bool], mmap.mmap] = {}
+
+    def get(self, descriptor: int, writable: bool) -> mmap.mmap:
+        """The memory behind a descriptor; what is mapped stays the same memory: its number is not
+        given to another while it is.
+        """
+        key = (os.fstat(descriptor).st_ino, writable)
+        if key not in self._known:
+            while len(self._known) >= self._most:
+                self._known.pop(next(iter(self._known)))  # freed when no tensor uses it
+            self._known[key] = mapped(descriptor, writable)
+        return self._known[key]
+
+
 def read_only(descriptor: int) -> int:
     """A second descriptor of the same memory through which nobody can write."""
     return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)

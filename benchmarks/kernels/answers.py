@@ -1,0 +1,95 @@
+"""The form of a candidate's answers, and marks by which later changes are seen.
+
+Copied with `worker.py` into the sandbox: nothing of Novum is importable there.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+Slot = dict[str, Any]
+
+
+class Refused(Exception):
+    """The candidate's answer has the wrong form; `kind` is a status of the format or `HACK`."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def in_order(result: Any, slots: Sequence[Slot], device: str) -> list[Any]:
+    """Returned outputs in order, of the right type, shape and dtype.
+
+    Raises:
+        Refused: they are not.
+    """
+    import torch
+
+    names = [slot["name"] for slot in slots]
+    if isinstance(result, dict):
+        if set(result) != set(names):
+            raise Refused("INCORRECT_SHAPE", f"returned {sorted(map(str, result))}, wanted {names}")
+        values = [result[name] for name in names]
+    else:
+        values = list(result) if isinstance(result, (tuple, list)) else [result]
+    if len(values) != len(slots):
+        raise Refused("INCORRECT_SHAPE", f"returned {len(values)} outputs, wanted {names}")
+    for i, (value, slot) in enumerate(zip(values, slots, strict=True)):
+        want = getattr(torch, slot["dtype"])
+        if isinstance(value, (bool, int, float)) and slot["shape"] == []:
+            values[i] = value = torch.tensor(value, dtype=want, device=device)
+        if type(value) is not torch.Tensor:
+            raise Refused("HACK", f"{slot['name']} is a {type(value).__name__}, not a plain tensor")
+        if list(value.shape) != slot["shape"]:
+            raise Refused(
+                "INCORRECT_SHAPE", f"{slot['name']} is {list(value.shape)}, wanted {slot['shape']}"
+            )
+        if value.dtype != want:
+            raise Refused("INCORRECT_DTYPE", f"{slot['name']} is {value.dtype}, wanted {want}")
+    return values
+
+
+def fingerprint(value: Any) -> Any:
+    """A digest of a tensor's bytes, computed where it lies; scalars are their own."""
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        return value
+    raw = value.detach().contiguous().view(-1)
+    if not raw.numel():
+        return (0, 0)
+    width = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[raw.element_size()]
+    bits = raw.view(width)
+    odd = bits[1::2].sum(dtype=torch.int64)  # order counts a little
+    return (int(bits.sum(dtype=torch.int64)), int(odd))
+
+
+def shares(out: Any, value: Any) -> bool:
+    """Whether two tensors lie in the same storage."""
+    if not (hasattr(out, "untyped_storage") and hasattr(value, "untyped_storage")):
+        return False
+    left, right = out.untyped_storage(), value.untyped_storage()
+    return bool(left.nbytes() and left.data_ptr() == right.data_ptr())
+
+
+def kind_of(error: BaseException) -> str:
+    """Which status of the trace format an exception stands for."""
+    if type(error).__name__ in (
+        "CompilationError",
+        "CompileTimeAssertionFailure",
+        "SyntaxError",
+        "PTXASError",
+    ):
+        return "COMPILE_ERROR"
+    return "RUNTIME_ERROR"
+
+
+def last_lines(error: BaseException, limit: int = 1500) -> str:
+    """The end of a traceback."""
+    try:
+        return "".join(traceback.format_exception(error))[-limit:]
+    except Exception:
+        return type(error).__name__

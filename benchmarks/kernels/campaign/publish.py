@@ -1,0 +1,121 @@
+"""A page of results with everything it rests on, for `results/` of this pack."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from novum.benchmarks.kernels.campaign.records import Record, Row, read_records
+from novum.benchmarks.kernels.roofline import Ceilings
+
+_CEILINGS = TypeAdapter(dict[str, Ceilings])
+
+
+def publish(out: Path, to: Path) -> None:
+    """Write README.md, traces.jsonl, ceilings.json, solutions/ and evidence/ from a campaign.
+
+    Raises:
+        SystemExit: the campaign holds no results.
+    """
+    records = list(read_records(out / "results").values())
+    if not records:
+        raise SystemExit(f"{out} holds no results; run `score` first")
+    ceilings = _CEILINGS.validate_json((out / "ceilings.json").read_bytes())
+    for folder in (to, to / "solutions", to / "evidence"):
+        folder.mkdir(parents=True, exist_ok=True)
+    traces = [json.dumps(t, allow_nan=False) for r in records for t in r.traces]
+    (to / "traces.jsonl").write_text("".join(line + "\n" for line in traces))
+    (to / "ceilings.json").write_bytes(_CEILINGS.dump_json(ceilings, indent=1))
+    for record in records:
+        record.write(to / "evidence")
+        write_solution(record, to / "solutions")
+    (to / "README.md").write_text(page(records, list(ceilings.values())))
+
+
+def write_solution(record: Record, folder: Path) -> None:
+    """What was measured: the file itself where there is one, else a solution of the format."""
+    files = record.solution.files
+    entry = record.solution.spec.entry_file
+    if set(files) == {entry} and Path(entry).stem == record.problem:
+        (folder / entry).write_bytes(files[entry])
+    else:
+        (folder / f"{record.problem}.json").write_text(record.solution.model_dump_json(indent=1))
+
+
+def page(records: Sequence[Record], ceilings: Sequence[Ceilings]) -> str:
+    """The page."""
+    mean = statistics.fmean(r.score for r in records)
+    lowest = min(records, key=lambda r: r.score)
+    whole = sum(r.is_whole for r in records)
+    device = ", ".join(sorted({r.device for r in records}))
+    versions = sorted({f"{k} {v}" for r in records for k, v in r.libs.items()})
+    parts = [
+        "# Results\n",
+        f"Mean score **{mean:.4f}** over {len(records)} problems, the lowest {lowest.score:.3f} "
+        f"({lowest.problem}); {whole} of {len(records)} passed on all workloads. Device: {device}; "
+        f"{', '.join(versions)}.\n",
+        "T is the median over processes of medians over calls, T_b the reference under the best "
+        "mode of torch.compile for that workload, measured in the same interleaved pairs of fresh "
+        "processes; T_SOL is the roofline of the measured ceilings. S = 1 / (1 + (T - T_SOL) / "
+        "(T_b - T_SOL)). A mode that does not compile in time does not count and is named below.\n",
+        "| problem | axes | T us | T_b us | mode | T_SOL us | bound | T / T_SOL | S |",
+        "| --- | --- | --: | --: | --- | --: | --- | --: | --: |",
+    ]
+    for record in records:
+        parts += [line(record.problem, row) for row in record.rows]
+        parts.append(f"| **{record.problem}** | | | | | | | | **{record.score:.3f}** |")
+    parts += ["", "## Ceilings\n", *(ceiling(c) for c in ceilings)]
+    parts += ["", "## Modes that do not count\n", *mode_errors(records)]
+    parts += [
+        "",
+        "## How to repeat\n",
+        "    PYTHONPATH=src python3 -m novum.benchmarks.kernels.campaign score OUT "
+        "--solutions benchmarks/kernels/results/solutions --gpus 0",
+        "    PYTHONPATH=src python3 -m novum.benchmarks.kernels.campaign publish OUT "
+        "--to benchmarks/kernels/results",
+        "",
+        "`evidence/` has one file for each problem: the solution as measured, medians of every "
+        "process, clocks, the nonce from which all inputs follow, errors, operation counts and "
+        "where the evaluator's time went. `traces.jsonl` has the same in SOL-ExecBench's format.",
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def line(problem: str, row: Row) -> str:
+    """One workload."""
+    axes = ", ".join(f"{k}={v}" for k, v in row.axes.items())
+    if row.t_s is None or row.t_b_s is None or row.t_sol_s is None:
+        return f"| {problem} | {axes} | {row.status} | | | | | | 0 |"
+    note = " (quarantined)" if row.quarantine else ""
+    times = (row.t_s, row.t_b_s, row.t_sol_s)
+    t, t_b, t_sol = (f"{1e6 * seconds:.1f}" for seconds in times)
+    return (
+        f"| {problem} | {axes} | {t}{note} | {t_b} | {row.mode} | {t_sol} | {row.by} "
+        f"| {row.t_s / row.t_sol_s:.2f} | {row.score:.3f} |"
+    )
+
+
+def ceiling(found: Ceilings) -> str:
+    """One device."""
+    rates = ", ".join(f"{k} {v / 1e12:.3g}" for k, v in found.matmul_flops_per_s.items())
+    copy, read = found.copy_bytes_per_s / 1e12, found.read_bytes_per_s / 1e12
+    return (
+        f"- {found.device}: copy {copy:.3f} TB/s (read and written bytes), "
+        f"read {read:.3f} TB/s; matrix products in TFLOP/s: {rates}; an "
+        f"empty call {1e6 * found.empty_call_s:.2f} us."
+    )
+
+
+def mode_errors(records: Sequence[Record]) -> list[str]:
+    """Which modes failed, and why."""
+    found = [
+        f"- {r.problem}, {mode}: {error.splitlines()[-1][:200] if error else ''}"
+        for r in records
+        for mode, error in r.mode_errors.items()
+    ]
+    return found or ["None."]

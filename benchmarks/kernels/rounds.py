@@ -1,0 +1,129 @@
+"""Correctness: rounds of hidden inputs of every family, and what the profiler saw."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+from novum.benchmarks.kernels.frames import Frames
+from novum.benchmarks.kernels.inputs import FAMILIES
+from novum.benchmarks.kernels.parties import Party, PartyFailed
+from novum.benchmarks.kernels.plan import ARMS, Secret
+from novum.benchmarks.kernels.problem import Problem
+from novum.benchmarks.kernels.results import WorkloadResult
+from novum.benchmarks.kernels.solution import Solution
+from novum.benchmarks.kernels.station import Station, status_of
+from novum.benchmarks.kernels.trace import Status
+
+
+def check_all(
+    station: Station,
+    problem: Problem,
+    solution: Solution,
+    results: list[WorkloadResult],
+    frames: Mapping[str, Frames],
+    secret: Secret,
+) -> None:
+    """Check every workload in one process, or in a new one where it dies."""
+    child: Party | None = None
+    for result in results:
+        try:
+            if child is None or child.is_gone:
+                child = begin(station, solution)
+            check(station, problem, result, frames[result.workload.uuid], child, secret)
+        except PartyFailed as error:
+            result.fail(status_of(error), str(error))
+    if station.plan.profile:
+        profile_all(station, problem, child, results, frames, secret)
+    if child is not None:
+        child.close()
+
+
+def begin(station: Station, solution: Solution) -> Party:
+    """A fresh process of the candidate, with its device ready and the solution loaded.
+
+    Raises:
+        PartyFailed: it does not start, import or compile.
+    """
+    with station.phases.phase("start"):
+        child = station.arms.fork(ARMS[0])
+        with station.shared():
+            child.ask({"do": "begin"}, timeout_s=station.plan.load_s)
+    try:
+        with station.phases.phase("load"):
+            station.arms.load(child, ARMS[0], solution)
+    except PartyFailed:
+        child.close()
+        raise
+    return child
+
+
+def check(
+    station: Station,
+    problem: Problem,
+    result: WorkloadResult,
+    frames: Frames,
+    child: Party,
+    secret: Secret,
+) -> None:
+    """Rounds of fresh inputs; the first failure ends them."""
+    plan, workload = station.plan, result.workload
+    chooser = random.Random(secret.seed("families", workload.uuid))
+    adversarial = chooser.sample(FAMILIES, min(len(FAMILIES), plan.rounds // 2))
+    families = ["base"] * (plan.rounds - len(adversarial)) + adversarial
+    for number, family in enumerate(families):
+        key = f"check-{number}"
+        inputs = station.draw(frames, key, family, secret.seed("check", workload.uuid, number))
+        if number == 0:
+            result.bound = station.bound(problem, result, key)
+        with station.phases.phase("inputs"):
+            frames.poison()
+        message = {"do": "check", "inputs": inputs, "outputs": frames.out_slots}
+        with station.phases.phase("rounds" if number else "compile"), station.shared():
+            reply = child.ask(
+                message,
+                (frames.in_readonly, frames.out_memory),
+                timeout_s=plan.call_s if number else plan.stage_s,
+            )
+        if notes := reply.get("notes"):
+            result.fail(Status.REWARD_HACK, f"round {number}: {', '.join(map(str, notes))}")
+            return
+        if not station.judge(frames, result, {"key": key, "family": family}):
+            return
+        result.rounds += 1
+        result.families.append(family)
+        station.forget(key)
+
+
+def profile_all(
+    station: Station,
+    problem: Problem,
+    child: Party | None,
+    results: list[WorkloadResult],
+    frames: Mapping[str, Frames],
+    secret: Secret,
+) -> None:
+    """Kernels of a few calls on each workload, from a process that is not timed otherwise.
+
+    A profiler that cannot run here is no fault of the candidate.
+    """
+    for result in results:
+        if child is None or child.is_gone or result.status is not Status.PASSED:
+            continue
+        memory = frames[result.workload.uuid]
+        try:
+            with (
+                station.phases.phase("profile"),
+                station.batch(problem, result, memory, -1, secret) as batch,
+            ):
+                station.stage(child, batch, warmups=1)
+                with station.shared():  # the profiler's own start is long, and nobody's business
+                    child.ask({"do": "profile", "key": batch.key}, timeout_s=station.plan.call_s)
+                with station.alone():
+                    said = child.ask(
+                        {"do": "profile", "key": batch.key}, timeout_s=station.plan.call_s
+                    )
+                result.profile = list(said["calls"])
+                child.ask({"do": "release", "key": batch.key}, timeout_s=station.plan.call_s)
+        except PartyFailed:
+            continue

@@ -1,0 +1,128 @@
+"""Timed calls: every one on inputs of its own, which did not exist before.
+
+Copied with `worker.py` into the sandbox: nothing of Novum is importable there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+if __package__:
+    from novum.benchmarks.kernels import tensors
+else:
+    import tensors  # type: ignore[import-not-found,no-redef]
+
+LEAD_CYCLES = 1_000_000
+"""How long the device waits before each timed call, about half a millisecond: the processor
+launches meanwhile, so that events show the device's time and not that of launching.
+"""
+
+
+def time_on_cpu(
+    run: Callable[..., Any],
+    bases: list[Any],
+    sets: Sequence[list[Any]],
+    outputs: Sequence[list[Any]],
+    factors: Sequence[float],
+) -> tuple[list[float], list[Any]]:
+    """Seconds of each call on a monotonic clock, and what the calls returned."""
+    for inputs, factor in zip(sets, factors, strict=True):
+        fill_all(inputs, bases, factor)
+    seconds, results = [], []
+    for inputs, outs in zip(sets, outputs, strict=True):
+        began = time.perf_counter()
+        result = run(*inputs, *outs)
+        seconds.append(time.perf_counter() - began)
+        results.append(result)
+    return seconds, results
+
+
+def time_on_gpu(
+    run: Callable[..., Any],
+    bases: list[Any],
+    sets: Sequence[list[Any]],
+    outputs: Sequence[list[Any]],
+    factors: Sequence[float],
+    flush: Any,
+) -> tuple[list[float], list[Any]]:
+    """Seconds of each call between two events, and what the calls returned.
+
+    The stream waits, writes the call's inputs, overwrites the cache and runs the call. Work that a
+    call puts on another stream without waiting for this one reads inputs that are not there yet.
+    """
+    import torch
+
+    event: Any = torch.cuda.Event
+    pairs = [(event(enable_timing=True), event(enable_timing=True)) for _ in sets]
+    results: list[Any] = []
+    forget_persisting_lines()
+    torch.cuda.synchronize()
+    for (start, end), inputs, outs, factor in zip(pairs, sets, outputs, factors, strict=True):
+        torch.cuda._sleep(LEAD_CYCLES)  # type: ignore[no-untyped-call]
+        fill_all(inputs, bases, factor)
+        flush.zero_()
+        start.record()
+        result = run(*inputs, *outs)
+        end.record()
+        results.append(result)
+    torch.cuda.synchronize()
+    return [start.elapsed_time(end) / 1e3 for start, end in pairs], results
+
+
+def fill_all(inputs: list[Any], bases: list[Any], factor: float) -> None:
+    """Write the values of one call into the tensors of its set."""
+    for target, source in zip(inputs, bases, strict=True):
+        if hasattr(target, "data_ptr"):
+            tensors.fill(target, source, factor)
+
+
+def profiled(
+    run: Callable[..., Any],
+    sets: Sequence[list[Any]],
+    outputs: Sequence[list[Any]],
+    on_gpu: bool,
+) -> list[dict[str, Any]]:
+    """Busy time and names of the kernels (operations on a CPU) of each call, from a trace."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    wanted = "CUDA" if on_gpu else "CPU"
+    activity = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
+    calls = []
+    for inputs, outs in zip(sets, outputs, strict=True):
+        with profile(activities=[activity]) as trace:
+            run(*inputs, *outs)
+            if on_gpu:
+                torch.cuda.synchronize()
+        events = [e for e in trace.events() if e.device_type.name == wanted]
+        names = sorted(e.name[:120] for e in events)
+        if on_gpu:
+            busy = union([(e.time_range.start, e.time_range.end) for e in events])
+        else:
+            busy = sum(e.self_cpu_time_total for e in events)
+        calls.append({"seconds": busy / 1e6, "kernels": names})
+    return calls
+
+
+def union(spans: Sequence[tuple[float, float]]) -> float:
+    """How much of a line the spans cover together."""
+    covered, reached = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        covered += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return covered
+
+
+def forget_persisting_lines() -> None:
+    """Reset lines that an access policy keeps in the second-level cache, where the runtime can."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        if "libcudart" in line:
+            try:
+                ctypes.CDLL(line.split()[-1]).cudaCtxResetPersistingL2Cache()
+            except (OSError, AttributeError):
+                continue
+            return
