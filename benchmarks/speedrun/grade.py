@@ -118,26 +118,38 @@ class Grader(reading.Grader):
     def grade(
         self, context: TrialContext, outcome: RunOutcome, spelling: NDArray[np.uint16], split: str
     ) -> Graded:
-        """Read the held-out text of a split with what the run left."""
-        request = context.request
-        text = spelled(self._text(split, is_smoke=request.smoke), spelling)
-        rng = np.random.default_rng(request.seed)
+        """Read the held-out text of a split with what the run left; a claim in two processes."""
+        rng = np.random.default_rng(context.request.seed)
         try:
             with self.session(context, outcome.artifact) as model:
-                bits, probes, kept = self.read(model, text, rng)
-            if split == "sealed" and not request.smoke:
+                graded, kept = self.read_split(context, model, outcome, spelling, split)
+            if split == "sealed" and not context.request.smoke:
                 with self.session(context, outcome.artifact) as fresh:
-                    probes += reading.question_again(kept, fresh, context.device, rng)
+                    again = reading.question_again(kept, fresh, context.device, rng)
+                graded = replace(graded, probes=graded.probes + again)
         except BadLogits as error:
             raise CandidateFailed(f"the score stage got bad logits: {error}") from error
-        loss = bits * math.log(2) * text.n_bytes / float(text.weights.sum())
-        taken = outcome.consumed
+        return graded
+
+    def read_split(
+        self,
+        context: TrialContext,
+        model: reading.SessionModel,
+        outcome: RunOutcome,
+        spelling: NDArray[np.uint16],
+        split: str,
+    ) -> tuple[Graded, reading.Kept]:
+        """The loss on one split and the probes, from a model that is loaded."""
+        request, taken = context.request, outcome.consumed
         assert taken is not None
+        text = spelled(self._text(split, is_smoke=request.smoke), spelling)
+        bits, probes, kept = self.read(model, text, np.random.default_rng(request.seed))
+        loss = bits * math.log(2) * text.n_bytes / float(text.weights.sum())
         observed = self._observed(split, taken, loss, bits) | {"answered_s": model.answered_s}
         context.phase("graded", loss=loss, seconds=outcome.used_s, steps=taken.steps)
         if not request.smoke:
             probes += (probe_target(observed), probe_pace(outcome, taken))
-        return Graded(metric=outcome.used_s, observed=observed, probes=probes)
+        return Graded(metric=outcome.used_s, observed=observed, probes=probes), kept
 
     def stream_plan(self, request: TrialRequest, spelling: NDArray[np.uint16]) -> RunPlan:
         """What the candidate gets: public facts before the clock starts, tokens after it."""

@@ -54,9 +54,12 @@ class Calibrating(SpeedrunGrader):
         """One training; the loss of the sealed split stands beside the other."""
         self.prepare()
         self.outcome, spelling = self.train(context)
-        graded = self.grade(context, self.outcome, spelling, "search")
-        sealed = self.grade(context, self.outcome, spelling, "sealed").observed[LOSS]
-        return replace(graded, observed={**graded.observed, "loss_sealed": sealed})
+        with self.session(context, self.outcome.artifact) as model:
+            said = (context, model, self.outcome, spelling)
+            graded, _ = self.read_split(*said, "search")
+            sealed, _ = self.read_split(*said, "sealed")
+        observed = {**graded.observed, "loss_sealed": sealed.observed[LOSS]}
+        return replace(graded, observed=observed)
 
 
 def open_bench(said: argparse.Namespace, *, is_calibrating: bool) -> Bench:

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from novum.app import plots
+from novum.app import plots, required
 from novum.app.live import MARKS, one_line
 from novum.app.numbers import better_by, duration, moment, percent, percent_range, size
 from novum.app.outcome import Outcome, outcome_of
@@ -60,6 +60,8 @@ def _facts(reading: Reading) -> dict[str, Any]:
         "noise_percent": _noise_percent(reading),
         "labels": Counter(idea.label or "open" for idea in ideas).most_common(),
         "best_plot": plots.best_so_far(story),
+        "required": required.pictures(story),
+        "records": required.records(story),
         "gains_plot": plots.gains(story),
         "lineage_plot": plots.lineage(story),
         "rows": [_row(reading, idea) for idea in [*ideas[-MAX_IDEAS:], *story.tests.values()]],

@@ -246,6 +246,10 @@ def _begin(settings: Settings, name: str | None) -> tuple[RunFolder, Settings]:
             "harness": harness_digest(pack, fingerprint),
             "trial_budget_s": profile.budget_s,
             "metric": metric.model_dump() | {"self_reported": pack.manifest.self_reported},
+            "requirements": {
+                name: required.model_dump(exclude_none=True)
+                for name, required in profile.requirements.items()
+            },
         },
     )
     return folder, settings
