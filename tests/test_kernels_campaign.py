@@ -10,7 +10,7 @@ import pytest
 
 from novum.benchmarks.kernels import wire
 from novum.benchmarks.kernels.autotune import declared, settings_around
-from novum.benchmarks.kernels.campaign.__main__ import in_order, main
+from novum.benchmarks.kernels.campaign.__main__ import files_of, in_order, main
 from novum.benchmarks.kernels.campaign.records import read_records
 from novum.benchmarks.kernels.phases import Phases
 from novum.benchmarks.kernels.problem import load_problems
@@ -73,6 +73,15 @@ def test_a_check_names_what_is_broken_in_a_few_lines(
 def test_problems_come_in_the_order_that_was_asked_for() -> None:
     problems = load_problems(select=["gemm", "rope", "softmax"])
     assert [p.name for p in in_order(problems, ["softmax", ""])] == ["softmax", "gemm", "rope"]
+
+
+def test_a_later_folder_replaces_all_files_of_a_problem(tmp_path: Path) -> None:
+    for name in ("old/gemm.py", "old/rope.py", "new/gemm.cu"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    assert set(files_of(f"{tmp_path}/old,{tmp_path}/new")) == {"rope.py", "gemm.cu"}
+    with pytest.raises(SystemExit, match="no folder"):
+        files_of(f"{tmp_path}/other")
 
 
 def test_a_source_may_name_the_values_that_are_tried() -> None:

@@ -88,11 +88,24 @@ def in_order(problems: Sequence[Problem], first: Sequence[str]) -> list[Problem]
 
 
 def files_of(folders: str) -> dict[str, bytes]:
-    """The solutions of one or more folders."""
+    """The solutions of one or more folders; a later one replaces all of a problem's files.
+
+    Raises:
+        SystemExit: a folder is not there.
+    """
     found: dict[str, bytes] = {}
-    for folder in folders.split(","):
-        found |= read_tree(Path(folder))
+    for folder in map(Path, folders.split(",")):
+        if not folder.is_dir():
+            raise SystemExit(f"there is no folder {folder}")
+        files = read_tree(folder)
+        solved = {owner(name) for name in files}
+        found = {k: v for k, v in found.items() if owner(k) not in solved} | files
     return found
+
+
+def owner(name: str) -> str:
+    """The problem whose file this is: `gemm` for `gemm.py`, `gemm.cu` and `gemm/solution.json`."""
+    return Path(name).parts[0].partition(".")[0]
 
 
 def main(words: Sequence[str] | None = None) -> int:
