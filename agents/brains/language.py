@@ -11,7 +11,12 @@ from typing import Any
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.base import LanguageModelInput
 from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    BaseMessageChunk,
+    message_chunk_to_message,
+)
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
@@ -20,7 +25,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_bef
 
 from novum.agents.brains import faults, portable
 from novum.agents.brains.folding import fold, size
-from novum.agents.brains.secret import VARIABLES, hide, hide_in
+from novum.agents.brains.secret import VARIABLES, hide, hide_in, split_safe
 from novum.errors import BrainUnavailable
 from novum.lab.records import Json
 from novum.tools.text import bounded
@@ -33,6 +38,8 @@ CHARS_A_TOKEN = 3.5
 WORDLESS_LIMIT = 2
 """Answers in a row without a tool call after which `auto` asks for JSON."""
 MIN_CONTEXT = 4_000
+OnText = Callable[[str], None]
+"""Is handed the words of an answer as they come."""
 
 
 class LanguageModel(BaseChatModel):
@@ -91,14 +98,17 @@ class LanguageModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         *,
         tools: Sequence[Json] = (),
+        on_text: OnText | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        """Answer once. With `on_text` this is a talk with a person: words are handed on as they
+        come, and an answer without a tool call is one."""
         passed: list[str] = []
         limit = self.context_chars
         while True:
             sent = fold(messages, limit)
             try:
-                answer = await self._patiently(sent, tools, passed)
+                answer = await self._patiently(sent, tools, passed, on_text)
                 break
             except Exception as error:
                 if faults.is_too_long(error) and limit > 2 * MIN_CONTEXT:
@@ -108,11 +118,15 @@ class LanguageModel(BaseChatModel):
                 else:
                     raise self._unavailable(error, passed) from None
                 passed.append(hide(faults.describe(error), self.key))
-        answer = self._finished(answer, sent, len(messages), passed, bool(tools))
+        answer = self._finished(answer, sent, len(messages), passed, bool(tools), on_text)
         return ChatResult(generations=[ChatGeneration(message=answer)])
 
     async def _patiently(
-        self, messages: list[BaseMessage], tools: Sequence[Json], passed: list[str]
+        self,
+        messages: list[BaseMessage],
+        tools: Sequence[Json],
+        passed: list[str],
+        on_text: OnText | None,
     ) -> AIMessage:
         """Ask, and again while the fault is one that passes; the last fault is raised."""
         n_malformed = 0
@@ -138,10 +152,12 @@ class LanguageModel(BaseChatModel):
             before_sleep=note,
             reraise=True,
         )
-        answer: AIMessage = await retrying(self._once, messages, tools)
+        answer: AIMessage = await retrying(self._once, messages, tools, on_text)
         return answer
 
-    async def _once(self, messages: list[BaseMessage], tools: Sequence[Json]) -> AIMessage:
+    async def _once(
+        self, messages: list[BaseMessage], tools: Sequence[Json], on_text: OnText | None
+    ) -> AIMessage:
         options: dict[str, Any] = {}
         if tools and self._uses_json:
             messages = portable.render(messages, tools)
@@ -151,16 +167,42 @@ class LanguageModel(BaseChatModel):
             options["tools"] = list(tools)
         # Clients limit the time between two bytes; a server that drips would hold us for ever.
         async with asyncio.timeout(self.timeout_s):
-            answer = await self.inner.ainvoke(messages, **options)
+            if on_text is not None and not self._uses_json:
+                answer: BaseMessage = await self._streamed(messages, options, on_text)
+            else:
+                answer = await self.inner.ainvoke(messages, **options)
         if not isinstance(answer, AIMessage):
             raise TypeError(f"the provider answered with a {type(answer).__name__}")
         return answer
+
+    async def _streamed(
+        self, messages: list[BaseMessage], options: Json, on_text: OnText
+    ) -> BaseMessage:
+        """The whole answer; its words are handed on meanwhile, a key never."""
+        whole: BaseMessageChunk | None = None
+        held = ""
+        async for chunk in self.inner.astream(messages, **options):
+            whole = chunk if whole is None else whole + chunk
+            ready, held = split_safe(held + chunk.text, self.key)
+            if ready:
+                on_text(ready)
+        if held:
+            on_text(held)
+        if whole is None:
+            raise ValueError("the provider's stream ended before it began")
+        return message_chunk_to_message(whole)
 
     def _may_change(self) -> bool:
         return self.protocol == "auto" and not self._uses_json
 
     def _finished(
-        self, answer: AIMessage, sent: list[BaseMessage], n: int, passed: list[str], asked: bool
+        self,
+        answer: AIMessage,
+        sent: list[BaseMessage],
+        n: int,
+        passed: list[str],
+        asked: bool,
+        on_text: OnText | None,
     ) -> AIMessage:
         """The answer as the lab reads and records it."""
         n_chars = size(answer)
@@ -169,7 +211,7 @@ class LanguageModel(BaseChatModel):
         if asked:
             answer = portable.read(answer, f"j{n}", is_asked=self._uses_json)
         answer = with_ids(answer, f"c{n}")
-        called = bool(answer.tool_calls or answer.invalid_tool_calls)
+        called = bool(answer.tool_calls or answer.invalid_tool_calls or on_text)
         self._n_wordless = 0 if called else self._n_wordless + 1
         if self._n_wordless >= WORDLESS_LIMIT and asked and self._may_change():
             log.warning("%s:%s calls no tools; asking for JSON", self.provider, self.model)

@@ -30,6 +30,18 @@ def hide(text: str, key: SecretStr | None) -> str:
     return text.replace(value, HIDDEN) if len(value) >= MIN_LENGTH else text
 
 
+def split_safe(text: str, key: SecretStr | None) -> tuple[str, str]:
+    """Text of a stream that may be shown, and its end that might be the beginning of a key."""
+    value = key.get_secret_value() if key is not None else ""
+    text = hide(text, key)
+    if len(value) < MIN_LENGTH:
+        return text, ""
+    for n in range(min(len(value) - 1, len(text)), 0, -1):
+        if value.startswith(text[-n:]):
+            return text[:-n], text[-n:]
+    return text, ""
+
+
 def hide_in(answer: AIMessage, key: SecretStr | None) -> AIMessage:
     """An answer without the key: a server may quote what it was sent."""
     value = key.get_secret_value() if key is not None else ""

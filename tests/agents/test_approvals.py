@@ -40,7 +40,7 @@ def one_idea() -> ScriptedModel:
 
 async def waiting(lab: Lab, n: int = 1, known: Collection[str] = ()) -> list[str]:
     """Ids of the open questions that are not known, once there are `n`."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while len(found := [q.id for q in open_questions(lab.ledger) if q.id not in known]) < n:
             await asyncio.sleep(0.01)
     return found

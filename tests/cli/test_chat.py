@@ -11,8 +11,9 @@ from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 from typer.testing import CliRunner
 
-from novum.app.chat import Chat, Words
+from novum.app.chat import Chat
 from novum.app.cli import app
+from novum.app.completion import Words
 from novum.lab.run import RunFolder
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from novum.app.assistant import Assistant
+    from novum.app.chat import Chat
+
+MODELS = ("openai", "anthropic", "ollama")
+"""Providers whose models answer in words."""
 Run = Annotated[str | None, typer.Argument(help="Name or folder of a run; the latest if left out.")]
 Runs = Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs).")]
 
@@ -22,7 +28,9 @@ def approve(
     show: Annotated[bool, typer.Option("--list", help="Only show what waits.")] = False,
     runs: Runs = None,
 ) -> None:
-    """Answer what a run with `--approve` waits for; also while no process works on it.
+    """Say yes or no to what a run waits for.
+
+    Also while no process works on it; see --approve of `novum run`.
 
     Example: novum approve nanochat-1 p0-3 --refuse --why "too dear"
     """
@@ -40,34 +48,58 @@ def approve(
 
 def chat(
     run: Run = None,
+    brain: Annotated[
+        str | None,
+        typer.Option(help="Model that answers in words (default: the run's, if it is a model)."),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Let the model act without asking you each time.")
+    ] = False,
     runs: Runs = None,
 ) -> None:
-    """Look at a run and steer it with slash commands; /help lists them.
+    """Look at a run and steer it, in words or by command.
 
-    Without a terminal it reads one command a line. What was said is kept in chat.jsonl of the run.
+    /help lists the commands. Without a terminal it reads one line at a time. What was said is kept in chat.jsonl of the run.
 
-    Example: novum chat nanochat-1
+    Example: novum chat nanochat-1 --brain openai:MODEL
     """
-    from novum.app.chat import Chat, Words
+    import asyncio
+
+    from novum.app.chat import Chat
     from novum.app.reading import runs_folder
+    from novum.app.terminal import converse, converse_by_lines, is_terminal
     from novum.lab.run import find_run
 
     folder = find_run(runs_folder(runs), run)
     with folder.ledger() as ledger:
         talk = Chat(folder, ledger, folder.archive(read_only=True))
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            for line in sys.stdin:
-                if line.strip() and not talk.is_over:
-                    print(f"> {line.strip()}\n{talk.answer(line)}", flush=True)
-            return
-        from prompt_toolkit import PromptSession
+        assistant = make_assistant(talk, brain, yes=yes)
+        asyncio.run((converse if is_terminal() else converse_by_lines)(talk, assistant))
 
-        print(talk.answer("/status"))
-        session: PromptSession[str] = PromptSession(completer=Words(talk))
-        while not talk.is_over:
-            try:
-                line = session.prompt(f"{folder.name}> ")
-            except (EOFError, KeyboardInterrupt):
-                return
-            if line.strip():
-                print(talk.answer(line))
+
+def make_assistant(chat: Chat, spec: str | None, *, yes: bool) -> Assistant | None:
+    """The assistant that a spec names; without one the run's own model, where it has one.
+
+    Raises:
+        UsageError: the model that was named cannot be had, or holds no conversation.
+    """
+    from novum.errors import UsageError
+    from novum.settings import load_settings, restore_settings
+
+    used = restore_settings(chat.run.info.get("settings", {})).brain
+    if spec is None and used.default.partition(":")[0] not in MODELS:
+        return None
+    from novum.agents.brains.registry import make_brain
+    from novum.app.assistant import Assistant
+
+    here = load_settings().brain
+    # A run keeps its server's address, and never its key.
+    settings = here if here.base_url else used.model_copy(update={"api_key": here.api_key})
+    try:
+        name = spec or used.default
+        return Assistant(chat, make_brain(name, settings), name, yes=yes)
+    except UsageError as error:
+        if spec is not None:
+            raise
+        print(f"no assistant: {error}", file=sys.stderr)
+        return None

@@ -42,6 +42,9 @@ ApproveWait = Annotated[
 Yes = Annotated[
     bool, typer.Option("--yes", help="Answer every question with yes, and record that.")
 ]
+Talk = Annotated[
+    bool, typer.Option("--chat", help="Talk with the run while it works, in this terminal.")
+]
 Plain = Annotated[bool, typer.Option("--plain", help="Lines in place of the live view.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
@@ -73,6 +76,7 @@ def run(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run (default: PACK-N).")] = None,
     runs: Runs = None,
+    chat: Talk = False,
     plain: Plain = False,
     as_json: AsJson = False,
 ) -> None:
@@ -89,9 +93,10 @@ def run(
     given |= {"benchmark": benchmark, "profile": profile, "start": start, "policy": policy}
     given |= {"memory": {"where": memory}}
     settings = load_settings(given)
+    _require_terminal(chat, as_json)
     _require_somebody(settings)
     folder, settings = _begin(settings, name)
-    _research(folder, settings, plain, as_json)
+    _research(folder, settings, plain, as_json, chat)
 
 
 def resume(
@@ -113,6 +118,7 @@ def resume(
     approve_wait: ApproveWait = None,
     yes: Yes = False,
     runs: Runs = None,
+    chat: Talk = False,
     plain: Plain = False,
     as_json: AsJson = False,
 ) -> None:
@@ -124,6 +130,7 @@ def resume(
     from novum.lab.run import find_run
     from novum.settings import load_settings, restore_settings
 
+    _require_terminal(chat, as_json)
     folder = find_run(runs_folder(runs), run)
     given = _given(
         threads, slots, brain, experiments, wall, gpu_hours, tokens, cost_usd, target, plateau,
@@ -133,7 +140,7 @@ def resume(
     # What a run does not keep, because it holds secrets.
     settings = settings.model_copy(update={"notify": load_settings().notify})
     _require_somebody(settings)
-    _research(folder, settings, plain, as_json)
+    _research(folder, settings, plain, as_json, chat)
 
 
 def _given(
@@ -183,6 +190,15 @@ def _seconds(text: str | None) -> float | None:
         return parse_duration(text)
     except ValueError:
         raise UsageError(f"{text!r} is no time; write 90s, 12m, 8h, 2d or 1:30:00.") from None
+
+
+def _require_terminal(chat: bool, as_json: bool) -> None:
+    """Raise `UsageError` for a chat that nobody could hold."""
+    from novum.app.terminal import is_terminal
+    from novum.errors import UsageError
+
+    if chat and (as_json or not is_terminal()):
+        raise UsageError("--chat needs a terminal; `novum chat RUN` reads lines from a pipe.")
 
 
 def _require_somebody(settings: Settings) -> None:
@@ -255,7 +271,9 @@ def _begin(settings: Settings, name: str | None) -> tuple[RunFolder, Settings]:
     return folder, settings
 
 
-def _research(folder: RunFolder, settings: Settings, plain: bool, as_json: bool) -> None:
+def _research(
+    folder: RunFolder, settings: Settings, plain: bool, as_json: bool, chat: bool
+) -> None:
     """Work on a run until it ends, show it, and print what came of it."""
     import asyncio
 
@@ -269,6 +287,7 @@ def _research(folder: RunFolder, settings: Settings, plain: bool, as_json: bool)
         begin |= {"folder": str(folder.path), "benchmark": folder.info["benchmark"]}
         print(json.dumps(begin | {"profile": folder.info["profile"]}), flush=True)
     how: Shown = "json" if as_json else "live" if sys.stdout.isatty() and not plain else "plain"
+    how = "chat" if chat else how
     try:
         summary, story = asyncio.run(watched(folder, settings, how))
     except NovumError as error:

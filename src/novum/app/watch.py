@@ -21,7 +21,7 @@ from novum.settings import Settings
 if TYPE_CHECKING:
     from novum.agents.summary import Summary
 
-Shown = Literal["live", "plain", "json"]
+Shown = Literal["live", "plain", "json", "chat"]
 EVERY_S = 0.5
 """How often the view looks: a picture takes about 10 ms, so it costs 2 % of one core."""
 
@@ -38,6 +38,7 @@ async def watched(run: RunFolder, settings: Settings, how: Shown) -> tuple[Summa
         if how == "plain" and earlier:
             print(f"going on after {len(story.ideas)} ideas", file=sys.stderr)
         work = asyncio.ensure_future(research(run, settings))
+        talk = asyncio.ensure_future(_talk(run)) if how == "chat" else None
         try:
             while not work.done():
                 await asyncio.wait([work], timeout=EVERY_S)
@@ -53,10 +54,26 @@ async def watched(run: RunFolder, settings: Settings, how: Shown) -> tuple[Summa
             raise
         finally:
             show.close()
+            if talk is not None:
+                talk.cancel()
+                (ended,) = await asyncio.gather(talk, return_exceptions=True)
+                if isinstance(ended, Exception):
+                    print(f"the chat ended: {type(ended).__name__}: {ended}", file=sys.stderr)
             if not work.done():
                 work.cancel()
             await asyncio.to_thread(notifier.close)
     return summary, story
+
+
+async def _talk(run: RunFolder) -> None:
+    """A chat beside the work; it may end before the work does."""
+    from novum.app.chat import Chat
+    from novum.app.chat_commands import make_assistant
+    from novum.app.terminal import converse
+
+    with run.ledger() as ledger:
+        chat = Chat(run, ledger, run.archive(read_only=True))
+        await converse(chat, make_assistant(chat, None, yes=False), beside=True)
 
 
 class _View:

@@ -83,6 +83,12 @@ class Queries:
         where = {} if proposal is None else {"proposal": proposal}
         return self._many(t.candidates, Candidate, where, last)
 
+    def holds(self, id: str) -> bool:
+        """Whether a proposal, trial, verdict, evidence record, directive or lesson has this id."""
+        tables = (t.proposals, t.trials, t.verdicts, t.evidence, t.directives, t.lessons)
+        with self._asking() as connection:
+            return any(self._find(connection, table, id) is not None for table in tables)
+
     def trees(self, prefix: str, limit: int = 2) -> tuple[str, ...]:
         """Tree hashes that begin like this; two are enough to know that it is not one."""
         if not prefix or not set(prefix) <= set("0123456789abcdef"):
