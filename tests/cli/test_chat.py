@@ -78,6 +78,17 @@ def test_a_branch_is_banned_by_its_tree_and_a_pin_on_it_ends(chat: Chat) -> None
     assert "cannot be banned" in chat.answer(f"/ban {start[:10]}")
 
 
+def test_a_fork_is_a_run_of_its_own_that_was_told_something_else(chat: Chat) -> None:
+    said = chat.answer("/fork p1-0 Try data instead.")
+    assert said.startswith("demo-fork-1 begins as this run was at event p1-0")
+    folder = RunFolder.open(chat.run.path.parent / "demo-fork-1")
+    with folder.ledger(read_only=True) as ledger:
+        assert [p.id for p in ledger.proposals()] == ["p0-0", "p1-0"]
+        assert [d.text for d in ledger.directives(standing=True)] == ["Try data instead."]
+    assert "there is no event 'p9-9'" in chat.answer("/fork p9-9")
+    assert "say from where" in chat.answer("/fork")
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -76,6 +76,7 @@ class Chat(Records):
             ("propose", "IDEA", "a technique, NAME=VALUE or a sentence to try next", self.propose),
             ("approve", "[ID]", "say yes to what waits", self.approve),
             ("refuse", "[ID] [WHY]", "say no to what waits, and why", self.refuse),
+            ("fork", "EVENT [TEXT]", "a new run from an event, told TEXT besides", self.fork),
         )
         table = [Command(*row) for row in looks]
         table += [Command(name, usage, help, run, True) for name, usage, help, run in acts]
@@ -166,6 +167,17 @@ class Chat(Records):
         if name and not any(name in (q.id, q.proposal) for q in open_questions(self.ledger)):
             name, why = "", words
         return answer_question(self.ledger, name, is_approved=False, why=why.strip())
+
+    def fork(self, words: str) -> str:
+        """Make a new run that goes on from an event of this one."""
+        from novum.agents.replay.fork import fork
+
+        event, _, text = words.partition(" ")
+        if not event:
+            raise UsageError("say from where: /fork EVENT, a number or an id such as p0-3")
+        told = [text.strip()] if text.strip() else []
+        made = fork(self.run, event, directives=told, author=self.steering.author)
+        return f"{made.name} begins as this run was at event {event}; novum resume {made.name}"
 
 
 def readable(text: str) -> str:

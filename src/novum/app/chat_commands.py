@@ -59,7 +59,8 @@ def chat(
 ) -> None:
     """Look at a run and steer it, in words or by command.
 
-    /help lists the commands. Without a terminal it reads one line at a time. What was said is kept in chat.jsonl of the run.
+    /help lists the commands. Without a terminal it reads one line at a time. What was said is kept
+    in chat.jsonl of the run.
 
     Example: novum chat nanochat-1 --brain openai:MODEL
     """
