@@ -1,9 +1,9 @@
 """A Newton-Schulz iteration, Y = a X + (b S + c S S) X with S = X X^T, in three launches.
 
-S and its square are symmetric: where they are large enough to fill the device, only the tiles of
-one triangle are computed and written twice. The multiple of X is folded into the diagonal of the
-factor of X, so that the last product needs no second pass. Smaller ones go to the vendor's
-library, which splits a product's inner dimension.
+S and its square are symmetric: only the tiles of one triangle are computed and written twice. Sums
+are folded into the second product, the multiple of X into the diagonal of the factor of X, so that
+no product needs a second pass. Where S has too few tiles to fill the device, the vendor's library
+makes it, which splits the inner dimension.
 """
 
 import torch
@@ -16,6 +16,7 @@ REGISTERS = 128
 WARPS = 8
 STAGES = 3
 TILES_AT_LEAST = 396
+SIDE_AT_LEAST = 16
 A, B, C = 3.4445, -4.775, 2.0315
 
 
@@ -60,9 +61,9 @@ def triangle_kernel(
         tl.store(out_ptr + mirrored, tl.trans(out))
 
 
-def triangle(x, out, square, plain, unit):
+def triangle(x, out, square, plain, unit, block):
     m, k = x.shape
-    side = m // BLOCK
+    side = m // block
     triangle_kernel[(side * (side + 1) // 2,)](
         x,
         out,
@@ -72,9 +73,9 @@ def triangle(x, out, square, plain, unit):
         plain,
         unit,
         plain != 0,
-        BLOCK,
+        block,
         BLOCK_K,
-        num_warps=WARPS,
+        num_warps=WARPS if block == BLOCK else 4,
         num_stages=STAGES,
         maxnreg=REGISTERS,
     )
@@ -86,10 +87,13 @@ def run(x, y):
     factor = torch.empty_like(square)
     side = m // BLOCK
     if side * (side + 1) // 2 >= TILES_AT_LEAST and m % BLOCK == 0 and n % BLOCK_K == 0:
-        triangle(x, square, 1.0, 0.0, 0.0)
-        triangle(square, factor, C, B, A)
+        triangle(x, square, 1.0, 0.0, 0.0, BLOCK)
     else:
         torch.mm(x, x.T, out=square)
+    block = BLOCK if side >= SIDE_AT_LEAST else BLOCK // 2
+    if m % block == 0:
+        triangle(square, factor, C, B, A, block)
+    else:
         torch.addmm(square, square, square, beta=B, alpha=C, out=factor)
         factor.diagonal().add_(A)
     torch.mm(factor, x, out=y)
