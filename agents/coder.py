@@ -19,7 +19,6 @@ from novum.errors import ToolError
 from novum.lab.paths import check_names
 from novum.lab.records import Proposal
 from novum.tools.desk import Desk, GaveUp, Submitted
-from novum.tools.registry import CODER_TOOLS
 from novum.tools.text import bounded
 from novum.tools.workspace import Workspace
 
@@ -111,6 +110,7 @@ def open_session(lab: Lab, proposal: Proposal) -> Session:
         moves=lab.moves,
         precedents=lab.memory,
         candidates=ArchiveCandidates(lab.archive, lab.findings.nodes),
+        bench=lab.runner.use_tool,
         check_files=lambda files: check_files(lab, proposal, files),
     )
     opening = HumanMessage(
@@ -129,7 +129,7 @@ def open_session(lab: Lab, proposal: Proposal) -> Session:
             }
         },
     )
-    talk = Conversation(lab, "coder", f"{proposal.id}/coder", CODER_TOOLS, desk, opening)
+    talk = Conversation(lab, "coder", f"{proposal.id}/coder", lab.coder_tools, desk, opening)
     return Session(talk, desk)
 
 

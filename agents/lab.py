@@ -47,6 +47,7 @@ from novum.memory.experience import Experience
 from novum.memory.protocol import Memory
 from novum.sandboxes.protocol import Sandbox
 from novum.settings import ApprovalSettings
+from novum.tools.pack import coder_tools
 
 if TYPE_CHECKING:
     from langchain_core.language_models.chat_models import BaseChatModel
@@ -119,6 +120,7 @@ class Lab:
 
     def __post_init__(self) -> None:
         self.moves = PlaybookMoves(self.pack)
+        self.coder_tools = coder_tools(self.pack)
         self.terms = Terms.of(self.pack.manifest, self.profile)
         self.given_limits = self.budget.limits
         self.begin()

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from novum.benchmarks.harness import run_trial
 from novum.benchmarks.pack import Pack, Profile
 from novum.benchmarks.protocol import Grader, TrialRequest, TrialResult
+from novum.benchmarks.toolbox import PackTool, toolbox_of
+from novum.errors import NovumError, ToolError
 from novum.sandboxes.executor import Executor
-from novum.sandboxes.protocol import Sandbox
+from novum.sandboxes.protocol import Confinement, Sandbox, SandboxedProcess
 from novum.sandboxes.slots import Slot
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -54,6 +62,30 @@ class LocalRunner:
             )
 
         return await self.executor.run(work, label)
+
+    async def use_tool(self, tool: PackTool, call: BaseModel, files: Mapping[str, bytes]) -> str:
+        """See `TrialRunner.use_tool`. What goes wrong inside a pack's own code ends no run."""
+        make_bench = toolbox_of(self.pack).bench
+
+        def work(slot: Slot) -> str:
+            with ExitStack() as stack:
+
+                def launch(confinement: Confinement) -> SandboxedProcess:
+                    placed = replace(confinement, cores=slot.cores, gpus=slot.gpus)
+                    process = self.sandbox.start(placed)
+                    stack.enter_context(slot.stop.kills(process))
+                    stack.callback(process.kill)
+                    return process
+
+                try:
+                    return tool.function(call, make_bench(self.grader, files, launch))
+                except NovumError:
+                    raise
+                except Exception as error:
+                    log.error("the tool %s failed", tool.name, exc_info=error)
+                    raise ToolError(f"the tool failed: {type(error).__name__}: {error}") from error
+
+        return await self.executor.run(work, tool.name)
 
     def kill(self) -> None:
         """Kill all trials in flight; their results say so."""

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
+from pydantic import BaseModel
+
 from novum.agents.control import Interrupted
 from novum.benchmarks.protocol import TrialRequest, TrialResult
+from novum.benchmarks.toolbox import PackTool
 from novum.errors import SandboxLost
 from novum.lab.records import Purpose, Split, Trial, TrialStatus
 
@@ -52,6 +55,13 @@ class TrialRunner(Protocol):
 
         Raises:
             SandboxLost: the sandbox failed, not the candidate.
+        """
+
+    async def use_tool(self, tool: PackTool, call: BaseModel, files: Mapping[str, bytes]) -> str:
+        """Wait for a slot, and let a tool of the pack look at these files there.
+
+        Raises:
+            ToolError: it cannot be done, or the tool itself failed.
         """
 
     def kill(self) -> None:

@@ -19,6 +19,7 @@ from novum.benchmarks.evaluate import Bench, failed_probes
 from novum.benchmarks.moves import Technique, apply_move, load_playbook
 from novum.benchmarks.pack import Pack, Profile, digest_files, read_tree
 from novum.benchmarks.protocol import TrialResult
+from novum.benchmarks.toolbox import toolbox_of
 from novum.errors import DoesNotApply, NovumError
 from novum.lab.records import TrialStatus
 
@@ -48,6 +49,7 @@ def check_pack(
     yield _guard("says what it is", lambda: _words(pack))
     yield _guard("editable files", lambda: _editable(pack))
     yield _guard("playbook", lambda: _playbook(pack))
+    yield _guard("tools", lambda: _tools(pack))
     made: list[Bench] = []
     prepared = _guard("prepares its data", lambda: _prepare(bench, made))
     yield prepared
@@ -92,6 +94,11 @@ def _playbook(pack: Pack) -> str:
         raise AssertionError(f"none of {len(techniques)} techniques applies to a start")
     note = f"; {', '.join(useless)} need another before them" if useless else ""
     return f"{len(techniques)} techniques{note}"
+
+
+def _tools(pack: Pack) -> str:
+    names = [tool.name for tool in toolbox_of(pack).tools]
+    return ", ".join(names) or "none of its own"
 
 
 def _applies(technique: Technique, files: Files) -> bool:

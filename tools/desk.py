@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from pydantic import BaseModel
+
+from novum.benchmarks.toolbox import PackTool
 from novum.lab.records import Json, Lesson
 from novum.memory.documents import Knowledge
 from novum.sandboxes.protocol import Exit
@@ -45,6 +48,17 @@ class Moves(Protocol):
 
         Raises:
             DoesNotApply: no such constant.
+        """
+
+
+class ToolRunner(Protocol):
+    """Runs the tools of a pack, each on a slot of its own."""
+
+    async def __call__(self, tool: PackTool, call: BaseModel, files: Mapping[str, bytes]) -> str:
+        """What the tool says of these files.
+
+        Raises:
+            ToolError: it cannot be done, or the tool itself failed.
         """
 
 
@@ -119,8 +133,8 @@ class Desk:
     applied: list[str] = field(default_factory=list)
     """Techniques and constants (`NAME=value`) that the tools have put into the workspace."""
     outcome: Submitted | GaveUp | Proposed | NothingLeft | None = None
-    extras: Any = None
-    """For the tools of a pack."""
+    bench: ToolRunner | None = None
+    """Where the tools of the pack run."""
 
     def need_workspace(self) -> Workspace:
         """The workspace; a tool that edits is never offered without one."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
 from langchain_core.messages import AIMessage, messages_from_dict
+from pydantic import BaseModel
 from sqlalchemy import Connection, Engine
 
 from novum.agents.replay.script import Script, is_from_outside
 from novum.benchmarks.protocol import TrialRequest, TrialResult
+from novum.benchmarks.toolbox import PackTool
 from novum.errors import (
     BrainUnavailable,
     BudgetExhausted,
@@ -120,6 +122,10 @@ class RecordedRunner:
             phases=(),
             self_reported=ended.self_reported,
         )
+
+    async def use_tool(self, tool: PackTool, call: BaseModel, files: Mapping[str, bytes]) -> str:
+        """Nothing: a tool changes no file, and the model has answered already."""
+        return "(not run again in a replay)"
 
     def kill(self) -> None:
         """Nothing runs."""

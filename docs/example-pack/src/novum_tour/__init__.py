@@ -1,0 +1,1 @@
+"""The shortest round trip through given cities: a benchmark pack for Novum."""
