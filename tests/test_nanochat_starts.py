@@ -31,6 +31,7 @@ TINY_GPU = TINY | {
     **{"BATCH_TOKENS": 64, "SAVE_MARGIN_S": 1},
 }
 TABLES = {"BIGRAM_ROWS": 64, "NGRAM_ROWS": 64, "LARGE_TABLE": 2048, "ROW_TABLE": 2048}
+TABLES |= {"MEMORY_SLOTS": 1024}
 GROUND = ("ngram_tables", "match_copy")
 """What some techniques build on."""
 
@@ -204,9 +205,34 @@ def test_the_techniques_for_a_gpu_stack_and_the_stack_runs(train: Callable[[File
     files = start_files("modern_gpu")
     names = [n for n in PLAYBOOK if PLAYBOOK[n].edits and applied(n, files) is not None]
     assert {"ngram_tables", "match_copy", "key_shift", "normuon_gpu"} <= set(names)
-    model = train(stack([*names, "longer_matches", "fourgrams"], files))
+    model = train(stack([*names, "corpus_memory", "longer_matches", "fourgrams"], files))
     rows = np.random.default_rng(0).integers(0, VOCAB_SIZE, (4, 16))
     assert probe_suffix(model, rows, VOCAB_SIZE, np.random.default_rng(0)).outcome is Outcome.PASS
+
+
+def test_the_memory_finds_what_other_parts_of_the_corpus_said_and_not_its_own_neighbours() -> None:
+    module = ModuleType("train")
+    files = stack(["match_copy", "corpus_memory"], start_files("modern_gpu"))
+    exec(compile(shrink(files), "train.py", "exec"), vars(module))
+    memory, here, far = module.Memory(VOCAB_SIZE), torch.tensor([[10]]), torch.tensor([[30]])
+    tokens = torch.from_numpy(np.random.default_rng(5).integers(0, VOCAB_SIZE, (1, 17)))
+    inputs, targets = tokens[:, :-1], tokens[:, 1:]
+
+    def confidence(region: Any) -> Any:
+        memory.region = region
+        return memory(inputs)[1][0, 8:]  # every order has a past there
+
+    memory.region = here
+    memory.remember(inputs, targets)
+    assert (confidence(here) == 0).all() and (confidence(far) == 1).all()
+    assert (memory(inputs)[0][0, 8:] == targets[0, 8:, None]).all()
+    memory.remember(inputs, targets)
+    assert (confidence(here) == 2).all(), "what another part confirms counts everywhere"
+    assert (confidence(None) == 2).all()
+    memory.region = far
+    memory.remember(inputs, (targets + 1) % VOCAB_SIZE)
+    assert (confidence(None) == 1).all(), "a miss lowers the confidence before the token gives way"
+    assert (memory(inputs)[0][0, 8:] == targets[0, 8:, None]).all()
 
 
 @pytest.mark.parametrize("start", STARTS + GPU_STARTS)

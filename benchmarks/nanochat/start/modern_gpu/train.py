@@ -307,6 +307,9 @@ def adam_step(p: Tensor, grad: Tensor, mean: Tensor, square: Tensor, lr: Tensor,
     p.sub_((lr * step).to(p.dtype))
 
 
+FUSED_FROM = 1048576
+
+
 class Optimiser:
     """Muon for the matrices of the blocks, in stacks of one shape; Adam for everything else."""
 
@@ -350,11 +353,15 @@ class Optimiser:
             self.muon_step(stack, grads, momentum, self.lr, self.decay, self.beta)
         for p, mean, square, lr, rate in self.adam:
             rate.fill_(lr * scale)
-            self.adam_step(p.data, p.grad, mean, square, rate, self.t)
+            self.step_of(p)(p.data, p.grad, mean, square, rate, self.t)
             p.grad = None
         for ps, _ in self.muon:
             for p in ps:
                 p.grad = None
+
+    def step_of(self, p: Tensor) -> Callable[..., None]:
+        """Adam as it suits a parameter: fusing a small one saves less than compiling it takes."""
+        return self.adam_step if p.numel() >= FUSED_FROM else adam_step
 
     def reset(self) -> None:
         """Forget everything: used after the warm-up on dummy data."""
