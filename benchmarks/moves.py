@@ -43,6 +43,8 @@ class SetConstant(BaseModel, extra="forbid", frozen=True, use_attribute_docstrin
     lowest: float = float("-inf")
     highest: float = float("inf")
     """A factor that leads out of these bounds does not apply."""
+    optional: bool = False
+    """Leave the number alone where the factor would change nothing or lead out of its bounds."""
 
     @model_validator(mode="after")
     def one_way(self) -> SetConstant:
@@ -238,6 +240,8 @@ def new_value(technique: str, setting: SetConstant, text: str) -> int | float:
     assert setting.factor is not None
     value = round(old * setting.factor) if isinstance(old, int) else old * setting.factor
     if not setting.lowest <= value <= setting.highest or value == old:
+        if setting.optional:
+            return old
         raise DoesNotApply(
             f"{technique}: {setting.name} = {old} times {setting.factor:g} leaves "
             f"[{setting.lowest:g}, {setting.highest:g}] or changes nothing"

@@ -106,6 +106,15 @@ def test_a_factor_keeps_integers_whole_and_stays_within_its_bounds() -> None:
         apply_move(technique(constants=[half]), files)
 
 
+def test_an_optional_factor_that_does_not_fit_is_left_out() -> None:
+    fewer = SetConstant(name="LAYERS", factor=0.5, lowest=3, optional=True)
+    rate = SetConstant(name="RATE", value=0.5)
+    changed = apply_move(technique(constants=[fewer, rate]), {"train.py": SOURCE})["train.py"]
+    assert b"RATE = 0.5" in changed and b"LAYERS: int = 4" in changed
+    with pytest.raises(DoesNotApply):
+        apply_move(technique(constants=[fewer]), {"train.py": SOURCE})
+
+
 def test_a_value_that_is_set_already_is_refused() -> None:
     with pytest.raises(DoesNotApply, match="already"):
         apply_move(

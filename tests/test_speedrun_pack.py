@@ -181,8 +181,8 @@ def test_every_technique_applies_to_every_naive_start_and_says_where_it_is_from(
     for start in ("naive", "naive_gpu", "naive_ddp"):
         for name, technique in playbook.items():
             files = PACK.start_files(start)
-            if name == "normuon":
-                files = apply_move(playbook["muon"], files)
+            for needed in {"normuon": ["muon"], "more_ngram_rows": ["ngram_values"]}.get(name, []):
+                files = apply_move(playbook[needed], files)
             assert apply_move(technique, files) != files, (start, name)
             if technique.markers:
                 with pytest.raises(DoesNotApply):
@@ -342,3 +342,23 @@ def test_the_public_history_is_whole_and_falls_but_for_the_change_of_its_rules()
     slower = [a["number"] for a, b in pairwise(records) if b["minutes"] >= a["minutes"]]
     assert slower == [21]
     assert all(r["technique"] and r["date"].year >= 2024 for r in records)
+
+
+TOGETHER = (
+    "muon normuon rotary qk_norm squared_relu rmsnorm zero_init untied_head value_embeddings "
+    "embedding_lr ngram_values more_ngram_rows soft_cap warmdown embedding_shortcut unet_skips "
+    "batch_schedule context_schedule token_shift smear small_batch tensor_float counted_bigrams"
+).split()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["naive", "naive_gpu"])
+def test_techniques_that_are_merged_still_train(grader: Grader, tmp_path: Path, start: str) -> None:
+    playbook = load_playbook(PACK.folder / "playbook")
+    files = PACK.start_files(start)
+    for name in TOGETHER:
+        files = apply_move(playbook[name], files)
+    small = {"NGRAM_ROWS": 64, "COUNTED_ROWS": 64, "VALUE_GATE_CHANNELS": 16}
+    result = trial(grader, shrunk(files, **small), tmp_path, smoke=True)
+    assert result.status is TrialStatus.FINISHED, result.error + result.log
+    assert result.observed["steps"] == 3 and result.observed["loss"] < math.log(V) + 1

@@ -111,10 +111,10 @@ class Attention(nn.Module):
         if has_value_embedding(self.layer):
             gate = 2 * torch.sigmoid(self.value_gate(x[..., :GATE_CHANNELS]))  # (B, T, H)
             v = v + gate[..., None] * self.values(tokens).view(heads)
-            rows = (hashed(tokens, n, 2 * self.layer + n) for n in NGRAM_ORDERS)
-            looked_up = sum(table(row) for table, row in zip(self.ngrams, rows, strict=True))
             gate = 2 * torch.sigmoid(self.ngram_gate(x[..., -GATE_CHANNELS:]))
-            v = v + gate[..., None] * looked_up.view(heads)
+            for order, table in zip(NGRAM_ORDERS, self.ngrams, strict=True):
+                rows = hashed(tokens, order, 2 * self.layer + order)
+                v = v + gate[..., None] * table(rows).view(heads)
         q, k = norm(rotate(q, *angles)), norm(rotate(k, *angles))
         y = attend(q, k, v, mask)
         return self.project(y.reshape(B, T, C))
