@@ -15,7 +15,7 @@ import pytest
 
 from novum.app.memory import rebuild
 from novum.benchmarks.moves import load_playbook
-from novum.errors import MemoryCorrupt, MemoryMismatch, MemoryUnavailable, RunBusy
+from novum.errors import MemoryCorrupt, MemoryMismatch, MemoryUnavailable, RunBusy, UsageError
 from novum.evals.suites import memory as suite
 from novum.evals.suites.memory import labelled
 from novum.lab.ledger import Ledger
@@ -290,3 +290,12 @@ def test_every_labelled_query_is_answered_by_a_technique_of_the_playbook() -> No
     assert len({query for query, _ in queries}) == len(queries) >= 200
     for query, name in queries:
         assert query.lower() not in techniques[name].hypothesis.lower()
+
+
+def test_without_chromadb_a_run_goes_on_and_a_shared_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "chromadb", None)
+    assert isinstance(open_memory(tmp_path / "own", None, "ngrams", "nanochat"), RunMemory)
+    with pytest.raises(UsageError, match="needs chromadb"):
+        open_memory(tmp_path / "own", str(tmp_path / "shared"), "ngrams", "nanochat")
