@@ -284,6 +284,7 @@ def test_a_run_that_does_not_keep_to_its_steps_is_invalid(
 @pytest.mark.slow
 def test_the_fast_start_trains_on_a_cpu_too(grader: Grader, tmp_path: Path) -> None:
     small = {"HEAD_DIM": 16, "GATE_CHANNELS": 8, "NGRAM_ROWS": 64, "MICRO_ROWS": 4}
+    small |= {"BATCH_TOKENS": 64, "SHORT_WINDOW": 8}
     result = trial(grader, shrunk(PACK.start_files("fast_gpu"), 3, **small), tmp_path, smoke=True)
     assert result.status is TrialStatus.FINISHED, result.error + result.log
     assert result.observed["steps"] == 3 and result.observed["loss"] < 20

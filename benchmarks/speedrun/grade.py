@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import secrets
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from novum.benchmarks import nanochat
+from novum.benchmarks.harness.gpu_watch import require_bfloat16
 from novum.benchmarks.harness.stream import draw_spelling
 from novum.benchmarks.nanochat import grade as reading
 from novum.benchmarks.nanochat.bpb import BadLogits, HeldOut, cut_rows
@@ -109,6 +111,8 @@ class Grader(reading.Grader):
         Raises:
             CandidateFailed: it failed, or did not keep to what it declared.
         """
+        if self.options.bfloat16:
+            require_bfloat16(context.gpus)
         spelling = draw_spelling(self.vocab_size, np.random.default_rng(secrets.randbits(128)))
         outcome = context.run_stage(self.stream_plan(context.request, spelling))
         assert outcome.consumed is not None
@@ -142,10 +146,14 @@ class Grader(reading.Grader):
         """The loss on one split and the probes, from a model that is loaded."""
         request, taken = context.request, outcome.consumed
         assert taken is not None
+        began_s = time.monotonic()
         text = spelled(self._text(split, is_smoke=request.smoke), spelling)
         bits, probes, kept = self.read(model, text, np.random.default_rng(request.seed))
         loss = bits * math.log(2) * text.n_bytes / float(text.weights.sum())
-        observed = self._observed(split, taken, loss, bits) | {"answered_s": model.answered_s}
+        observed = self._observed(split, taken, loss, bits) | {
+            "answered_s": model.answered_s,
+            "graded_s": time.monotonic() - began_s,
+        }
         context.phase("graded", loss=loss, seconds=outcome.used_s, steps=taken.steps)
         if not request.smoke:
             probes += (probe_target(observed), probe_pace(outcome, taken))

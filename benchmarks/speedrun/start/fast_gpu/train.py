@@ -2,16 +2,19 @@
 
 The clock runs from `harness.start()` until the process has ended. Kernels are compiled before it on
 dummy tokens; the weights are drawn after it, from a seed that comes with the start. `load()` is
-called in a fresh process to grade what was saved.
+called in a fresh process to grade what was saved, without any compilation.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import harness
+import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -32,17 +35,17 @@ WINDOW_PATTERN = "SSSL"
 SOFT_CAP = 15.0
 ROTARY_BASE = 10000.0
 GATE_CHANNELS = 32
-NGRAM_ROWS = 131072
-NGRAM_ORDERS = (2, 3)
 
 # Data
+BATCH_TOKENS = 131072
 MICRO_ROWS = 64
 
 # Optimiser
 MUON_LR = 0.04
 MUON_MOMENTUM = 0.95
-EMBEDDING_LR = 0.73
-NGRAM_LR = 0.22
+MUON_FIRST_MOMENTUM = 0.85
+MOMENTUM_STEPS = 300
+EMBEDDING_LR = 0.735
 HEAD_LR = 0.0049
 SCALAR_LR = 0.5
 WEIGHT_DECAY = 0.2
@@ -53,6 +56,10 @@ WARMDOWN = 0.5
 FINAL_LR = 0.0
 
 N_HEAD = WIDTH // HEAD_DIM
+
+NGRAM_ROWS = 131072
+NGRAM_ORDERS = (2, 3)
+NGRAM_LR = 0.22
 
 
 # Architecture
@@ -66,6 +73,11 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight.to(x.dtype))
+
+
+Seen = dict[str, Tensor]
+"""What every layer may look at: the tokens and what was made of them, and the angles."""
+Mask = BlockMask | Tensor | None
 
 
 def norm(x: Tensor) -> Tensor:
@@ -84,61 +96,75 @@ def has_value_embedding(layer: int) -> bool:
     return layer % 2 == (N_LAYER - 1) % 2
 
 
+HASH_PRIMES = (1000003, 8191003, 15485863, 32452843, 49979687, 67867979)
+
+
+def ngram_rows(tokens: Tensor, order: int, salt: int) -> Tensor:
+    """Row of a table for the last `order` tokens at each place, `(B, T)`."""
+    key, before = torch.zeros_like(tokens), tokens
+    for i in range(order):
+        key = key * HASH_PRIMES[(salt + i) % len(HASH_PRIMES)] + before + 1 + salt * 7919
+        before = F.pad(tokens, (i + 1, 0))[:, : tokens.shape[1]]
+    key = (key ^ (key >> 17)) * 2654435761
+    return ((key ^ (key >> 23)) % NGRAM_ROWS).abs()
+
+
+def rows_of_layers(tokens: Tensor) -> Tensor:
+    """Rows of all tables of every second layer, `(layers, B, T, orders)`."""
+    n = len(NGRAM_ORDERS)
+    layers = [
+        torch.stack([ngram_rows(tokens, o, i * n + j) for j, o in enumerate(NGRAM_ORDERS)], -1)
+        for i in range((N_LAYER + 1) // 2)
+    ]
+    return torch.stack(layers)
+
+
+def own_rows(seen: Seen, layer: int) -> Seen:
+    """What one layer is shown: its own rows only, so that layers of one kind look alike."""
+    return seen | {"rows": seen["rows"][layer // 2]}
+
+
 class Attention(nn.Module):
     """Causal self-attention in a window, with values that also depend on the token alone."""
 
     def __init__(self, layer: int, vocab_size: int) -> None:
         super().__init__()
-        self.layer = layer
         self.to_q = Linear(WIDTH, WIDTH)
         self.to_k = Linear(WIDTH, WIDTH)
         self.to_v = Linear(WIDTH, WIDTH)
         self.project = Linear(WIDTH, WIDTH)
-        if has_value_embedding(layer):
+        self.has_values = has_value_embedding(layer)
+        if self.has_values:
             self.values = nn.Embedding(vocab_size, WIDTH)
             self.value_gate = Linear(GATE_CHANNELS, N_HEAD)
             self.ngrams = nn.ModuleList(nn.Embedding(NGRAM_ROWS, WIDTH) for _ in NGRAM_ORDERS)
             self.ngram_gate = Linear(GATE_CHANNELS, N_HEAD)
 
-    def forward(
-        self, x: Tensor, tokens: Tensor, angles: tuple[Tensor, Tensor], mask: BlockMask
-    ) -> Tensor:
+    def forward(self, x: Tensor, seen: Seen, mask: Mask) -> Tensor:
         B, T, C = x.shape
         heads = (B, T, N_HEAD, HEAD_DIM)
         q = self.to_q(x).view(heads)
         k = self.to_k(x).view(heads)
         v = self.to_v(x).view(heads)
-        if has_value_embedding(self.layer):
+        if self.has_values:
             gate = 2 * torch.sigmoid(self.value_gate(x[..., :GATE_CHANNELS]))  # (B, T, H)
-            v = v + gate[..., None] * self.values(tokens).view(heads)
+            v = v + gate[..., None] * self.values(seen["tokens"]).view(heads)
             gate = 2 * torch.sigmoid(self.ngram_gate(x[..., -GATE_CHANNELS:]))
-            for order, table in zip(NGRAM_ORDERS, self.ngrams, strict=True):
-                rows = hashed(tokens, order, 2 * self.layer + order)
-                v = v + gate[..., None] * table(rows).view(heads)
-        q, k = norm(rotate(q, *angles)), norm(rotate(k, *angles))
+            found = sum(table(seen["rows"][..., i]) for i, table in enumerate(self.ngrams))
+            v = v + gate[..., None] * found.view(heads)
+        cos, sin = seen["cos"], seen["sin"]
+        q, k = norm(rotate(q, cos, sin)), norm(rotate(k, cos, sin))
         y = attend(q, k, v, mask)
         return self.project(y.reshape(B, T, C))
 
 
-PRIMES = (1000003, 8191003, 15485863, 32452843, 49979687, 67867979)
-
-
-def hashed(tokens: Tensor, order: int, salt: int) -> Tensor:
-    """Row of a table for the last `order` tokens, `(B, T)`; each salt mixes in its own way."""
-    mixed = torch.zeros_like(tokens)
-    for i in range(order):
-        earlier = F.pad(tokens, (i, 0))[:, : tokens.shape[1]]
-        mixed = mixed * PRIMES[(salt + i) % len(PRIMES)] + earlier + 1 + salt * 7919
-    mixed = (mixed ^ (mixed >> 17)) * 2654435761
-    return ((mixed ^ (mixed >> 23)) % NGRAM_ROWS).abs()
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: BlockMask | None) -> Tensor:
-    """Mix values of `(B, T, H, D)` under a mask; without one, all earlier tokens count."""
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> Tensor:
+    """Mix values of `(B, T, H, D)`: all earlier ones, those of a dense mask, or of a block mask."""
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    if mask is None:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
-    return flex_attention(q, k, v, block_mask=mask).transpose(1, 2)
+    if isinstance(mask, BlockMask):
+        return flex_attention(q, k, v, block_mask=mask).transpose(1, 2)
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+    return y.transpose(1, 2)
 
 
 class MLP(nn.Module):
@@ -154,7 +180,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then MLP, each added to the residual stream."""
+    """Attention, then MLP, each added to a mix of the residual stream and the embedding."""
 
     def __init__(self, layer: int, vocab_size: int) -> None:
         super().__init__()
@@ -162,9 +188,10 @@ class Block(nn.Module):
         self.mlp = MLP()
 
     def forward(
-        self, x: Tensor, tokens: Tensor, angles: tuple[Tensor, Tensor], mask: BlockMask
+        self, x: Tensor, first: Tensor, keep: Tensor, again: Tensor, seen: Seen, mask: Mask
     ) -> Tensor:
-        x = x + self.attention(norm(x), tokens, angles, mask)
+        x = keep.to(x.dtype) * x + again.to(x.dtype) * first
+        x = x + self.attention(norm(x), seen, mask)
         return x + self.mlp(norm(x))
 
 
@@ -180,26 +207,34 @@ class GPT(nn.Module):
         self.keep = nn.Parameter(torch.ones(N_LAYER))
         self.again = nn.Parameter(torch.full((N_LAYER,), 0.1))
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """`(B, T)` to `(B, T, WIDTH)`."""
-        return norm(self.embedding(tokens))
+    def look(self, tokens: Tensor) -> Seen:
+        """What the layers are shown of tokens `(B, T)`."""
+        cos, sin = rotary_angles(tokens.shape[1], self.embedding.weight)
+        seen = {"tokens": tokens, "cos": cos, "sin": sin}
+        seen["rows"] = rows_of_layers(tokens)
+        return seen
 
-    def trunk(self, tokens: Tensor, masks: list[BlockMask]) -> Tensor:
-        """`(B, T)` to the vectors that the head reads, `(B, T, WIDTH)`."""
-        x = first = self.embed(tokens)
-        angles = rotary_angles(tokens.shape[1], x)
+    def embed(self, seen: Seen) -> Tensor:
+        """The residual stream before the first layer, `(B, T, WIDTH)`."""
+        x = norm(self.embedding(seen["tokens"]))
+        return x
+
+    def trunk(self, seen: Seen, masks: list[Mask]) -> Tensor:
+        """The residual stream after the last layer, `(B, T, WIDTH)`."""
+        first = self.embed(seen)
+        x = first.clone()  # one tensor in two roles would cost the first layer a compilation
         for i, block in enumerate(self.blocks):
-            x = self.keep[i].to(x.dtype) * x + self.again[i].to(x.dtype) * first
-            x = block(x, tokens, angles, masks[i])
-        return norm(x)
+            x = block(x, first, self.keep[i], self.again[i], own_rows(seen, i), masks[i])
+        return x
 
-    def logits(self, hidden: Tensor) -> Tensor:
+    def logits(self, x: Tensor, seen: Seen) -> Tensor:
         """`(B, T, WIDTH)` to float32 logits `(B, T, V)`, capped softly."""
+        hidden = norm(x)
         return SOFT_CAP * torch.tanh(self.head(hidden).float() / SOFT_CAP)
 
-    def forward(self, tokens: Tensor, targets: Tensor, masks: list[BlockMask]) -> Tensor:
+    def loss(self, x: Tensor, seen: Seen, targets: Tensor) -> Tensor:
         """Mean cross entropy of the next token."""
-        logits = self.logits(self.trunk(tokens, masks))
+        logits = self.logits(x, seen)
         return F.cross_entropy(logits.view(-1, self.vocab_size), targets.reshape(-1))
 
 
@@ -210,10 +245,14 @@ def rotary_angles(T: int, like: Tensor) -> tuple[Tensor, Tensor]:
     return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
 
 
-def window_masks(T: int, device: str) -> list[BlockMask]:
-    """For each layer, which earlier tokens it sees; the last layer sees all of them."""
-    if device == "cpu":
-        return [None] * N_LAYER
+def windows() -> list[int | None]:
+    """For each layer, how many tokens it sees; `None` for all, as in the last layer."""
+    pattern = [WINDOW_PATTERN[i % len(WINDOW_PATTERN)] for i in range(N_LAYER - 1)] + ["L"]
+    return [SHORT_WINDOW if p == "S" else None for p in pattern]
+
+
+def block_masks(T: int, device: str) -> list[Mask]:
+    """For each layer, which blocks of earlier tokens it sees; layers of one window share one."""
 
     def causal(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
         return q >= k
@@ -223,15 +262,22 @@ def window_masks(T: int, device: str) -> list[BlockMask]:
 
     full = create_block_mask(causal, None, None, T, T, device=device)
     short = create_block_mask(windowed, None, None, T, T, device=device)
-    pattern = [WINDOW_PATTERN[i % len(WINDOW_PATTERN)] for i in range(N_LAYER - 1)] + ["L"]
-    return [short if p == "S" else full for p in pattern]
+    return [full if window is None else short for window in windows()]
+
+
+def dense_masks(T: int, device: str) -> list[Mask]:
+    """`block_masks` for attention that is not compiled."""
+    place = torch.arange(T, device=device)
+    back = place[:, None] - place
+    short = (back >= 0) & (back < SHORT_WINDOW)
+    return [None if window is None or window >= T else short for window in windows()]
 
 
 def initialise(model: GPT) -> None:
     """Draw the initial weights; what writes to the residual stream starts at zero."""
     bound = 3**0.5 * WIDTH**-0.5
     for name, p in model.named_parameters():
-        if name.endswith(("project.weight", "gate.weight")) or ".ngrams." in name:
+        if starts_at_zero(name):
             nn.init.zeros_(p)
         elif name == "embedding.weight":
             nn.init.normal_(p)
@@ -239,8 +285,20 @@ def initialise(model: GPT) -> None:
             nn.init.normal_(p, std=0.001)
         elif p.ndim == 2:
             nn.init.uniform_(p, -bound, bound)
+    to_bfloat16(model)
+
+
+def starts_at_zero(name: str) -> bool:
+    """Whether a parameter is zero at first."""
+    if ".ngrams." in name or name.endswith("ngram_gate.weight"):
+        return True
+    return name.endswith(("project.weight", "value_gate.weight"))
+
+
+def to_bfloat16(model: GPT) -> None:
+    """Tables in bfloat16: half the traffic of a lookup."""
     for module in model.modules():
-        if isinstance(module, nn.Embedding):  # tables in bfloat16: half the traffic of a lookup
+        if isinstance(module, nn.Embedding):
             module.weight.data = module.weight.data.bfloat16()
 
 
@@ -268,10 +326,12 @@ def orthogonalise(x: Tensor) -> Tensor:
     return (y.mT if x.shape[-2] > x.shape[-1] else y).float()
 
 
-def muon_step(weights: Tensor, grads: Tensor, momentum: Tensor, lr: Tensor, decay: Tensor) -> None:
+def muon_step(
+    weights: Tensor, grads: Tensor, momentum: Tensor, lr: Tensor, decay: Tensor, beta: Tensor
+) -> None:
     """One step on a stack of matrices; decay only where it agrees with the update."""
-    momentum.lerp_(grads, 1 - MUON_MOMENTUM)
-    direction = orthogonalise(grads.lerp(momentum, MUON_MOMENTUM))
+    momentum.lerp_(grads, 1 - beta)
+    direction = orthogonalise(grads.lerp(momentum, beta))
     rate = lr * max(1.0, weights.shape[-2] / weights.shape[-1]) ** 0.5
     agrees = direction * weights >= 0
     weights.sub_(rate * direction + rate * decay * weights * agrees)
@@ -283,6 +343,22 @@ def adam_step(p: Tensor, grad: Tensor, mean: Tensor, square: Tensor, lr: Tensor,
     mean.lerp_(grad, 1 - 0.8)
     square.lerp_(grad.square(), 1 - 0.95)
     step = (mean / (1 - 0.8**t)) / ((square / (1 - 0.95**t)).sqrt() + 1e-10)
+    p.sub_((lr * step).to(p.dtype))
+
+
+FUSED_FROM = 1048576
+
+
+ROW_TABLE = 16777216
+
+
+def row_step(p: Tensor, grad: Tensor, mean: Tensor, square: Tensor, lr: Tensor, t: Tensor) -> None:
+    """One step of Adam with one second moment a row; `mean` is bfloat16."""
+    grad = grad.float()
+    first = mean.float().lerp(grad, 1 - 0.8)
+    mean.copy_(first)
+    square.lerp_(grad.square().mean(-1, keepdim=True), 1 - 0.95)
+    step = (first / (1 - 0.8**t)) / ((square / (1 - 0.95**t)).sqrt() + 1e-10)
     p.sub_((lr * step).to(p.dtype))
 
 
@@ -303,46 +379,63 @@ class Optimiser:
             else:
                 zeros = torch.zeros_like(p, dtype=torch.float32)
                 rate = torch.zeros((), device=p.device)
-                self.adam.append((p, zeros, zeros.clone(), learning_rate(name), rate))
+                square = zeros.clone()
+                if p.numel() >= ROW_TABLE:
+                    zeros, square = torch.zeros_like(p), zeros[:, :1].clone()
+                self.adam.append((p, zeros, square, learning_rate(name), rate))
         self.muon = [(ps, torch.stack([p.data for p in ps])) for ps in stacks.values()]
         for ps, stack in self.muon:
             for i, p in enumerate(ps):
                 p.data = stack[i]
         self.momenta = [torch.zeros_like(stack) for _, stack in self.muon]
         device = model.head.weight.device
-        self.lr, self.decay, self.t = (torch.zeros((), device=device) for _ in range(3))
+        self.lr, self.decay, self.beta, self.t = (torch.zeros((), device=device) for _ in range(4))
+        self.n_steps = 0
         self.muon_step = compiled(muon_step, device)
         self.adam_step = compiled(adam_step, device)
+        self.row_step = compiled(row_step, device)
 
     @torch.no_grad()
     def step(self, scale: float) -> None:
         """Move every parameter by its gradient, with learning rates times `scale`."""
         self.t.add_(1)
+        warm = min(1.0, self.n_steps / MOMENTUM_STEPS)
+        self.beta.fill_(MUON_FIRST_MOMENTUM + warm * (MUON_MOMENTUM - MUON_FIRST_MOMENTUM))
+        self.n_steps += 1
         self.lr.fill_(MUON_LR * scale)
         self.decay.fill_(WEIGHT_DECAY * scale)
         for (ps, stack), momentum in zip(self.muon, self.momenta, strict=True):
             grads = torch.stack([p.grad for p in ps]).float()
-            self.muon_step(stack, grads, momentum, self.lr, self.decay)
+            self.muon_step(stack, grads, momentum, self.lr, self.decay, self.beta)
         for p, mean, square, lr, rate in self.adam:
             rate.fill_(lr * scale)
-            self.adam_step(p.data, p.grad, mean, square, rate, self.t)
+            self.step_of(p)(p.data, p.grad, mean, square, rate, self.t)
             p.grad = None
         for ps, _ in self.muon:
             for p in ps:
                 p.grad = None
 
+    def step_of(self, p: Tensor) -> Callable[..., None]:
+        """Adam as it suits a parameter: fusing a small one saves less than compiling it takes."""
+        if p.numel() >= ROW_TABLE:
+            return self.row_step
+        return self.adam_step if p.numel() >= FUSED_FROM else adam_step
+
     def reset(self) -> None:
         """Forget everything: used after the warm-up on dummy data."""
+        self.n_steps = 0
         for state in (self.t, *self.momenta, *(s for entry in self.adam for s in entry[1:3])):
             state.zero_()
+        for p, *_ in self.adam:
+            p.grad = None
 
 
 def learning_rate(name: str) -> float:
     """Adam's learning rate for a parameter."""
-    if "embedding" in name or ".values." in name:
-        return EMBEDDING_LR
     if ".ngrams." in name:
         return NGRAM_LR
+    if "embedding" in name or ".values." in name:
+        return EMBEDDING_LR
     if name == "again":
         return SCALAR_LR
     if name == "keep":
@@ -354,7 +447,6 @@ def compiled(function: Callable[..., None], device: torch.device) -> Callable[..
     """Fused on a GPU, as it is on a CPU."""
     if device.type == "cpu":
         return function
-    torch._dynamo.config.recompile_limit = 64  # one per shape
     return torch.compile(function, dynamic=False, fullgraph=True)
 
 
@@ -369,69 +461,140 @@ def lr_scale(progress: float) -> float:
     return min(1.0, left + (1 - left) * FINAL_LR)
 
 
+def batch_tokens(progress: float) -> int:
+    """Tokens of one update."""
+    return BATCH_TOKENS
+
+
+class Rows:
+    """Rows of the text as the harness hands them out, one batch a step."""
+
+    def __init__(self, run: harness.Run, device: str) -> None:
+        self.run = run
+        self.device = device
+
+    def draw(self, n_micro: int) -> list[tuple[Tensor, Tensor]]:
+        """The next step's micro-batches: inputs and targets, `(B, T)` each."""
+        rows = torch.from_numpy(self.run.rows(n_micro * MICRO_ROWS, CONTEXT).astype("int32"))
+        if self.device != "cpu":
+            rows = rows.pin_memory().to(self.device, non_blocking=True)
+        return [(piece[:, :-1], piece[:, 1:]) for piece in rows.long().split(MICRO_ROWS)]
+
+
 class Trainer:
-    """Model, compiled loss and optimiser, ready before the clock starts."""
+    """Model, compiled layers and optimiser, ready before the clock starts."""
 
     def __init__(self, model: GPT, device: str) -> None:
         self.model = model
         self.device = device
-        self.masks = window_masks(CONTEXT, device)
-        self.loss = model if device == "cpu" else torch.compile(model, dynamic=False)
+        self.masks = dense_masks(CONTEXT, device)
+        self.loss = model.loss
+        if device != "cpu":
+            torch._dynamo.config.recompile_limit = 64  # one per kind of layer or shape
+            self.masks = block_masks(CONTEXT, device)
+            self.loss = torch.compile(model.loss, dynamic=False)
+            for block in model.blocks:
+                block.compile(dynamic=False)
         self.optimiser = Optimiser(model)
 
     def warm_up(self) -> None:
         """Compile everything on dummy tokens, then put back weights and state."""
         before = {k: v.clone() for k, v in self.model.state_dict().items()}
-        for _ in range(3):
+        for _ in range(2):
             shape = (MICRO_ROWS, CONTEXT + 1)
             tokens = torch.randint(self.model.vocab_size, shape, device=self.device)
-            self.loss(tokens[:, :-1], tokens[:, 1:], self.masks).backward()
+            self.backward(tokens[:, :-1], tokens[:, 1:], 1)
             self.optimiser.step(0.0)
         self.model.load_state_dict(before)
         self.optimiser.reset()
 
-    def draw(self, run: harness.Run) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of the next step, `(B, T)` each; the GPU does not wait for them."""
-        rows = torch.from_numpy(run.rows(MICRO_ROWS, CONTEXT).astype("int32"))
-        if self.device != "cpu":
-            rows = rows.pin_memory().to(self.device, non_blocking=True)
-        rows = rows.long()
-        return rows[:, :-1], rows[:, 1:]
+    def backward(self, tokens: Tensor, targets: Tensor, n_micro: int) -> None:
+        """Add the gradients of one micro-batch, `(B, T)` each."""
+        seen = self.model.look(tokens)
+        x = self.model.trunk(seen, self.masks)
+        (self.loss(x, seen, targets) / n_micro).backward()
+
+    def update(self, rows: Rows, progress: float) -> None:
+        """One update at `progress` in 0..1."""
+        n_micro = max(1, batch_tokens(progress) // (MICRO_ROWS * CONTEXT))
+        for tokens, targets in rows.draw(n_micro):
+            self.backward(tokens, targets, n_micro)
+        self.optimiser.step(lr_scale(progress))
 
     def train(self, run: harness.Run, steps: int) -> None:
         """Take the declared steps, one batch each."""
+        rows, queue = Rows(run, self.device), Queue(self.device)
         for step in range(steps):
-            self.loss(*self.draw(run), self.masks).backward()
-            self.optimiser.step(lr_scale(step / steps))
+            self.update(rows, step / steps)
+            queue.wait()
+
+
+class Queue:
+    """Keeps the host one step ahead of the GPU: it fetches a batch while the GPU works."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.ends: list[torch.cuda.Event] = []
+
+    def wait(self) -> None:
+        """Mark the end of a step and wait for the one before it."""
+        if self.device != "cpu":
+            end = torch.cuda.Event()
+            end.record()
+            self.ends.append(end)
+            if len(self.ends) > 1:
+                self.ends.pop(0).synchronize()
 
 
 # Start, save, load
 
 
+def build(vocab_size: int, seed: int, device: str) -> GPT:
+    """A fresh model."""
+    torch.manual_seed(seed)
+    with torch.device(device):  # large tables are drawn where they will be used
+        model = GPT(vocab_size)
+        initialise(model)
+    return model
+
+
 def save(model: GPT, folder: Path) -> None:
-    """Write the checkpoint in one step, so that a deadline never meets half of it."""
-    aside = folder / "model.pt.part"
-    torch.serialization.set_crc32_options(False)  # checked by nobody, and as slow as the disk
-    torch.save({"vocab_size": model.vocab_size, "weights": model.state_dict()}, aside)
-    os.replace(aside, folder / "model.pt")
+    """Write the weights, a file each, beside one another, and give the folder its name last."""
+    aside = folder / "weights.part"
+    aside.mkdir()
+    weights = model.state_dict()
+
+    def write(name: str) -> None:
+        weights[name].detach().cpu().contiguous().view(torch.uint8).numpy().tofile(aside / name)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, weights))
+    facts = {"vocab_size": model.vocab_size}
+    (aside / "facts.json").write_text(json.dumps(facts))
+    os.replace(aside, folder / "weights")
 
 
 def load(folder: Path, device: str) -> Callable[[Tensor], Tensor]:
     """The trained model as a function from tokens `(B, T)` to logits `(B, T, V)`."""
-    saved = torch.load(Path(folder) / "model.pt", map_location=device, weights_only=True)
-    model = GPT(saved["vocab_size"])
-    initialise(model)  # for the types of the tables
-    model.load_state_dict(saved["weights"])
-    model.to(device).eval()
+    saved = Path(folder) / "weights"
+    with torch.device("meta"):
+        model = GPT(json.loads((saved / "facts.json").read_text())["vocab_size"])
+    to_bfloat16(model)
 
-    def forward(tokens: Tensor, masks: list[BlockMask]) -> Tensor:
-        return model.logits(model.trunk(tokens, masks))
+    def read(name: str) -> Tensor:
+        raw = torch.from_numpy(np.fromfile(saved / name, np.uint8)).to(device)
+        return raw.view(shapes[name].dtype).view(shapes[name].shape)
 
-    run = forward if device == "cpu" else torch.compile(forward, dynamic=False)
+    shapes = model.state_dict()
+    with ThreadPoolExecutor(8) as pool:
+        weights = dict(zip(shapes, pool.map(read, shapes), strict=True))
+    model.load_state_dict(weights, assign=True)
+    model.eval()
 
     @torch.inference_mode()
     def logits(tokens: Tensor) -> Tensor:
-        return run(tokens, window_masks(tokens.shape[1], device))
+        seen = model.look(tokens)
+        return model.logits(model.trunk(seen, dense_masks(tokens.shape[1], device)), seen)
 
     return logits
 
@@ -440,17 +603,15 @@ def main() -> None:
     torch.set_float32_matmul_precision("high")
     info = harness.info()
     steps = harness.declare(STEPS)
-    model = GPT(info["vocab_size"])
-    initialise(model)  # for the types of the tables; the weights are drawn again after the start
-    trainer = Trainer(model.to(info["device"]), info["device"])
+    trainer = Trainer(build(info["vocab_size"], 0, info["device"]), info["device"])
     trainer.warm_up()
     run = harness.start()
 
     torch.manual_seed(run.seed)
-    initialise(model)
+    initialise(trainer.model)  # what the warm-up had does not count: the weights are drawn now
     trainer.train(run, steps)
-    save(model, run.output)
-    print(f"{steps} steps")
+    save(trainer.model, run.output)
+    print(f"{steps} steps, {sum(p.numel() for p in trainer.model.parameters()):,} parameters")
 
 
 if __name__ == "__main__":
