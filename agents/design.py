@@ -42,7 +42,8 @@ def certification_trials(gain: float, noise: NoiseModel, alpha: float, looks: Se
     for n in looks:
         df = 2 * n - 2
         reached = bound(alpha, 0, df) + t_isf(1.0 - POWER, df)
-        if gain / (noise.sd_high * sqrt(2.0 / n)) >= reached:
+        # Not divided: a metric without noise has a sd of 0, and any gain is certain.
+        if gain >= reached * noise.sd_high * sqrt(2.0 / n):
             return n
     return looks[-1]
 

@@ -98,7 +98,8 @@ def write_cheats(folder: Path, wish: Wish, seen: Mapping[str, bytes], line: str)
 
     `line` is what the program printed of its metric, with a better number in it.
     """
-    fixed = next((p for p in sorted(seen) if not _is_editable(wish, p)), "")
+    names = sorted(seen, key=lambda p: (p.startswith("."), p))
+    fixed = next((p for p in names if not _is_editable(wish, p)), "")
     path = fixed or next(p for p in ("cheat.txt", "cheat.dat") if not _is_editable(wish, p))
     changed = seen.get(path, b"") + b"\n"
     write_files(folder / "cheats" / "edits_what_is_fixed", {path: changed})

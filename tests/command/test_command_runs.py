@@ -60,6 +60,7 @@ def quick(**replacements: str) -> None:
 HELD_OUT = ("--heldout", "python final.py", "--hidden", "final.py", "--keep", "line.txt")
 
 
+@pytest.mark.slow
 def test_a_script_that_prints_its_loss_is_improved_and_said_to_be_self_reported(
     project: Project,
 ) -> None:
@@ -134,6 +135,54 @@ def test_a_program_from_outside_measures_and_what_the_project_prints_is_only_a_c
     assert result.metric is not None and result.metric > 0.05 and not result.self_reported
 
 
+def test_a_solution_whose_file_is_compared_with_hidden_answers_is_measured_from_outside(
+    project: Project,
+) -> None:
+    solution = "with open('submission.csv', 'w') as file:\n    file.write('1,0,1,{last}')\n"
+    judge = (
+        "import os, pathlib, sys\n"
+        "wanted = pathlib.Path(sys.argv[1]).read_text().split(',')\n"
+        "said = pathlib.Path(os.environ['NOVUM_CANDIDATE'], 'submission.csv').read_text()\n"
+        "right = sum(a == b for a, b in zip(wanted, said.split(','), strict=True))\n"
+        "print('score:', right / len(wanted))\n"
+    )
+    project({"solution.py": solution.format(last=0), "judge.py": judge, "answers.csv": "1,0,1,1"})
+    said = init(
+        "--run", "python solution.py", "--grade", "python judge.py answers.csv", "--hidden",
+        "answers.csv", "--metric", "score: ([0-9.]+)", "--better", "higher", "--editable",
+        "solution.py",
+    )  # fmt: skip
+    assert said.exit_code == 0 and "self-reported" not in said.output, said.output
+    assert list(load_pack(Path("project-pack")).start_files()) == ["solution.py"]
+    assert trial({"solution.py": solution.format(last=1)}).metric == 1.0
+    peek = "open('submission.csv', 'w').write(open('answers.csv').read())\n"
+    assert "No such file or directory: 'answers.csv'" in trial({"solution.py": peek}).error
+    assert "grading program failed" in trial({"solution.py": "print('score: 1')\n"}).error
+
+
+def test_an_evaluator_of_openevolve_is_a_command_like_any_other(project: Project) -> None:
+    evaluator = (
+        "import importlib.util\n\n"
+        "def evaluate(program_path):\n"
+        "    spec = importlib.util.spec_from_file_location('program', program_path)\n"
+        "    program = importlib.util.module_from_spec(spec)\n"
+        "    spec.loader.exec_module(program)\n"
+        "    x, y = program.search()\n"
+        "    return {'x': x, 'combined_score': 1 / (1 + (x - 3) ** 2 + (y + 1) ** 2)}\n"
+    )
+    program = "def search():\n    x = 2.0\n    y = -2.0\n    return x, y\n"
+    project({"evaluator.py": evaluator, "initial_program.py": program})
+    said = init("--openevolve", "evaluator.py", "--editable", "initial_program.py",
+                "--max-jump", "3")  # fmt: skip
+    assert said.exit_code == 0, said.output
+    assert "combined_score (self-reported" in said.stdout and "did not vary" in said.stdout
+    assert trial({}).metric == pytest.approx(1 / 3)
+    outcome, _ = research("--experiments", "6")
+    assert outcome["state"] == "confirmed" and outcome["gain"] > 0.1
+    refused = init("--openevolve", "evaluator.py", "--editable", "evaluator.py", "--name", "x")
+    assert "so it cannot be editable" in refused.stderr
+
+
 @needs_benchmark
 @pytest.mark.slow
 def test_a_suite_of_pytest_benchmark_gets_quicker_and_its_tests_cannot_be_edited(
@@ -146,7 +195,7 @@ def test_a_suite_of_pytest_benchmark_gets_quicker_and_its_tests_cannot_be_edited
     )  # fmt: skip
     assert said.exit_code == 0, said.output
     quick()
-    outcome, _ = research("--experiments", "3", "--slots", "1", "--threads", "1")
+    outcome, _ = research("--experiments", "3", "--threads", "1")
     assert outcome["state"] == "confirmed" and outcome["gain"] > 0.15, outcome
     easy = SUITE["tests/test_speed.py"].replace("* 2000", "* 2")
     assert "not editable: tests/test_speed.py" in trial({"tests/test_speed.py": easy}).error
@@ -167,11 +216,16 @@ def test_a_program_in_c_gets_quicker_and_one_that_skips_its_work_is_invalid(
     )  # fmt: skip
     assert said.exit_code == 0, said.output
     quick()
-    outcome, _ = research("--experiments", "3", "--slots", "1", "--threads", "1")
+    outcome, _ = research("--experiments", "3", "--threads", "1")
     assert outcome["state"] == "confirmed" and outcome["gain"] > 0.15, outcome
     idle = '#include <stdio.h>\nint main(void) { puts("1"); return 0; }\n'
     smoke = trial({"sum.c": idle}, smoke=True)
     assert smoke.status is TrialStatus.CRASHED and "the check failed" in smoke.error
     claimed = trial({"sum.c": idle}, split="sealed")
     assert failed_probes(claimed) == ["check"]
+    outside = init(
+        "--run", "./sum", "--build", "make -s", "--metric", "harness:cpu_s", "--better", "lower",
+        "--editable", "*.c", "--name", "outside",
+    )  # fmt: skip
+    assert outside.exit_code == 0 and "self-reported" not in outside.output, outside.output
     assert "the build failed" in trial({"sum.c": "int main("}).error

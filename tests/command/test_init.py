@@ -88,6 +88,15 @@ def test_a_metric_that_does_not_vary_is_said_to_be_deterministic_or_blind(projec
     assert load_pack(Path("project-pack")).manifest.deterministic
 
 
+def test_of_several_numbers_the_last_counts_and_that_is_said(project: Project) -> None:
+    loop = "    for _ in range(steps):"
+    text = SCRIPT["train.py"].replace(loop, f'    print("val_loss: 9")\n{loop}')
+    project(SCRIPT | {"train.py": text})
+    said = init(*TRAIN)
+    assert "note: the pattern matches 2 times in a run; the last one counts" in said.stderr
+    assert "val_loss (self-reported: the project says so itself): 0." in said.stdout
+
+
 def test_files_that_the_command_itself_rewrites_are_noted_and_allowed(project: Project) -> None:
     text = SCRIPT["train.py"] + "    open('history.txt', 'a').write('ran')\n"
     project(SCRIPT | {"train.py": text, "history.txt": ""})

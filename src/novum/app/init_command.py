@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -31,6 +31,9 @@ def init(
     better: Annotated[str | None, typer.Option(help="lower or higher.")] = None,
     editable: Annotated[
         Globs, typer.Option(help="Glob of files that may change; may be repeated.")
+    ] = None,
+    openevolve: Annotated[
+        str | None, typer.Option(help="An evaluator.py of OpenEvolve, in place of --run.")
     ] = None,
     grade: Annotated[
         str | None, typer.Option(help="Program that measures from outside; its file is hidden.")
@@ -82,10 +85,11 @@ def init(
     from novum.benchmarks.command.writing import split_files
 
     given = Given(
-        repo=repo, run=run, metric=metric, better=better, editable=editable or [], grade=grade,
-        heldout=heldout, hidden=hidden or [], check=check or [], guard=guard or [], build=build,
-        keep=keep or [], mount=mount or [], name=name, metric_name=metric_name, unit=unit,
-        budget=budget, cores=cores, gpus=gpus, memory_gb=memory, max_jump=max_jump,
+        repo=repo, run=run, metric=metric, better=better, editable=editable or [],
+        openevolve=openevolve, grade=grade, heldout=heldout, hidden=hidden or [],
+        check=check or [], guard=guard or [], build=build, keep=keep or [], mount=mount or [],
+        name=name, metric_name=metric_name, unit=unit, budget=budget, cores=cores, gpus=gpus,
+        memory_gb=memory, max_jump=max_jump,
     )  # fmt: skip
     project = read_project(repo, leave_out or ())
     wish, project = wish_of(given, project, _ask if _is_terminal() else None)
@@ -133,8 +137,10 @@ def _make(
     (folder / "pack.toml").write_text(manifest(wish))
     (folder / "task.md").write_text(task(wish, seen))
     write_cheats(folder, wish, seen, _better_line(wish, measured))
+    if (n_matches := _matched(wish, measured)[2]) > 1:
+        _note(f"note: the pattern matches {n_matches} times in a run; the last one counts")
     reported = wish.spec.is_self_reported
-    text = report(measured, wish.metric_name, wish.better, reported, 1)
+    text = report(measured, wish.metric_name, wish.better, reported)
     (folder / "README.md").write_text(readme(wish, text))
     if reported:
         _note(
@@ -156,15 +162,23 @@ def _measure(folder: Path, n: int, sandbox: str | None) -> Measured:
     return measure(pack, n, kind, settings.paths.cache.expanduser(), _note)
 
 
-def _better_line(wish: Wish, measured: Measured) -> str:
-    """What the program printed of its metric, with a better number; empty where it has none."""
+def _matched(wish: Wish, measured: Measured) -> tuple[str, str, int]:
+    """Number, line and count of what the project printed of its metric; empty where it prints
+    none, or where a program from outside does."""
     from novum.benchmarks.command.reading import NoNumber, last_match
 
-    if wish.spec.source.kind != "pattern":
-        return ""
+    if wish.spec.source.kind != "pattern" or wish.spec.grade:
+        return "", "", 0
     try:
-        number, line, _ = last_match(wish.spec.metric, measured.log, "")
+        return last_match(wish.spec.metric, measured.log, "")
     except NoNumber:
+        return "", "", 0
+
+
+def _better_line(wish: Wish, measured: Measured) -> str:
+    """What the program printed of its metric, with a better number; empty where it has none."""
+    number, line, n = _matched(wish, measured)
+    if not n:
         return ""
     factor = 0.9 if (wish.better == "lower") == (measured.values[0] > 0) else 1.1
     return line.replace(number, f"{measured.values[0] * factor:.6f}")
@@ -186,9 +200,7 @@ def _must_be_free(folder: Path) -> None:
 
 
 def _taken(by_git: bool) -> str:
-    how: Literal["", " (no git repository: everything was taken)"]
-    how = "" if by_git else " (no git repository: everything was taken)"
-    return how
+    return "" if by_git else " (no git repository: everything was taken)"
 
 
 def _note(text: str) -> None:

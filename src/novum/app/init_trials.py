@@ -30,6 +30,8 @@ class Measured:
     values: tuple[float, ...]
     seconds: float
     """Of the slowest run of the command."""
+    trial_s: float
+    """Of the slowest trial, with everything around the command."""
     log: str
     """Of the first trial."""
     rewritten: tuple[str, ...]
@@ -70,12 +72,13 @@ def measure(pack: Pack, n: int, sandbox: str, cache: Path, tell: Callable[[str],
     bench = Bench.prepare(pack, None, sandbox=sandbox, cache=cache)
     files = pack.start_files()
     values: list[float] = []
-    seconds, log = 0.0, ""
+    seconds, trial_s, log = 0.0, 0.0, ""
     rewritten: tuple[str, ...] = ()
     for i in range(n):
         result = bench.trial(files, secrets.randbits(31))
         values.append(_value(result, "the command"))
         seconds = max(seconds, result.observed["wall_s"])
+        trial_s = max(trial_s, result.observed["trial_s"])
         log = log or result.log
         rewritten = rewritten or _rewritten(result)
         tell(f"  run {i + 1} of {n}: {values[-1]:.6g}, {result.observed['wall_s']:.1f} s")
@@ -83,7 +86,7 @@ def measure(pack: Pack, n: int, sandbox: str, cache: Path, tell: Callable[[str],
     _value(smoke, "the smoke test of the unchanged project")
     sealed = bench.trial(files, secrets.randbits(31), split="sealed")
     tell(f"  for a claim: {_value(sealed, 'the trial for a claim'):.6g}")
-    return Measured(tuple(values), seconds, log, rewritten)
+    return Measured(tuple(values), seconds, trial_s, log, rewritten)
 
 
 def _value(result: TrialResult, what: str) -> float:
@@ -113,7 +116,7 @@ def _rewritten(result: TrialResult) -> tuple[str, ...]:
     return tuple(probe.detail.get("files", ())) if probe is not None else ()
 
 
-def report(measured: Measured, name: str, better: str, self_reported: bool, cores: int) -> str:
+def report(measured: Measured, name: str, better: str, self_reported: bool) -> str:
     """What the runs say, for a person."""
     values = measured.values
     mean = fmean(values)
@@ -134,9 +137,11 @@ def report(measured: Measured, name: str, better: str, self_reported: bool, core
         if not mean:
             break
         wanted = noise.trials_needed(gain * abs(mean))
-        cost = 2 * (wanted or 0) * measured.seconds / max(1, cores)
+        cost = 2 * (wanted or 0) * measured.trial_s
         text = (
-            f"about {wanted} trials an arm ({_time(cost)})" if wanted else "more than 10,000 trials"
+            f"about {wanted} trials an arm ({_time(cost)} on one slot)"
+            if wanted
+            else "more than 10,000 trials"
         )
         lines.append(f"  to show a gain of {gain:.0%} takes {text}")
     high = noise.sd_high

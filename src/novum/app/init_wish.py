@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from novum.app.numbers import parse_duration
+from novum.benchmarks.command.openevolve import METRIC, with_driver
 from novum.benchmarks.command.reading import HARNESS, parse_source
 from novum.benchmarks.command.repository import Project
 from novum.benchmarks.command.spec import Spec, words
@@ -40,6 +41,7 @@ class Given:
     metric: str | None
     better: str | None
     editable: list[str]
+    openevolve: str | None
     grade: str | None
     heldout: str | None
     hidden: list[str]
@@ -64,6 +66,7 @@ def wish_of(given: Given, project: Project, ask: Ask | None) -> tuple[Wish, Proj
     Raises:
         UsageError: something is missing and nobody can be asked, or contradicts something else.
     """
+    given, project = _of_openevolve(given, project)
     run, metric, better, editable = _complete(given, project, ask)
     grade, project, hidden = _grader(given, project)
     sources, rails = _guards(given.guard)
@@ -106,6 +109,23 @@ def wish_of(given: Given, project: Project, ask: Ask | None) -> tuple[Wish, Proj
         max_jump=given.max_jump or (0.5 if spec.is_self_reported else 0.9),
     )
     return wish, project
+
+
+def _of_openevolve(given: Given, project: Project) -> tuple[Given, Project]:
+    """The same wish with OpenEvolve's evaluator as the command."""
+    if given.openevolve is None:
+        return given, project
+    program = next((p for p in given.editable if p in project.files), "")
+    if not program:
+        raise UsageError("--openevolve: name the program with --editable initial_program.py.")
+    project, run = with_driver(project, given.openevolve, program)
+    given = replace(
+        given,
+        run=given.run or run,
+        metric=given.metric or METRIC,
+        better=given.better or "higher",
+    )
+    return given, project
 
 
 def _complete(
