@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EXTERNAL = "external"
 FILES = "files"
 """Key of a move whose value names the blob with the candidate's files."""
-WAIT_S = 0.5
+WAIT_S = 0.2
 
 
 def packed(files: Mapping[str, bytes]) -> str:

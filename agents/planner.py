@@ -68,7 +68,11 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
     )
     talk = Conversation(lab, "planner", f"{id}/planner", PLANNER_TOOLS, desk, opening)
     try:
-        await talk.run(MAX_TURNS)
+        known = {d.id: d.text for d in lab.directives.standing}
+        while desk.outcome is None and talk.n_turns < MAX_TURNS:
+            if talk.n_turns and (news := said_meanwhile(lab, known)):
+                talk.say(news)
+            await talk.turn()
     except NO_ANSWER as error:
         return {"idle": str(error)}
     match desk.outcome:
@@ -78,6 +82,21 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
             return {"idle": reason}
     reason = f"the planner made no acceptable proposal in {MAX_TURNS} turns"
     return {"idle": reason, "confused": True}
+
+
+def said_meanwhile(lab: Lab, known: dict[str, str]) -> str:
+    """What the user has said since `known` was told, which is brought up to date.
+
+    No event of its own: the question that carries it is recorded, and when it is read differs
+    between a run and its replay.
+    """
+    lab.read_directives()
+    now = {d.id: d.text for d in lab.directives.standing}
+    lines = [f"- [{id}] {text}" for id, text in now.items() if text and id not in known]
+    lines += [f"- [{id}] no longer stands" for id in known if id not in now]
+    known.clear()
+    known.update(now)
+    return "\n".join(["The user says meanwhile (it comes first):", *lines]) if lines else ""
 
 
 async def add(lab: Lab, proposal: Proposal, reference: str) -> State:

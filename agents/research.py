@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 MAX_CONFUSED = 3
 """Iterations in a row without an acceptable proposal after which a thread waits for others."""
-POLL_S = 0.5
-"""How often a paused or idle thread looks whether something changed."""
+POLL_S = 0.2
+"""How often a paused or idle thread looks whether something changed: a look takes 0.3 ms."""
 
 
 async def research(run: RunFolder, settings: Settings) -> Summary:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage, BaseMessage
 
 from novum.agents.approvals import ANSWERED, NOVUM, find_open, give, open_questions
 from novum.agents.brains.scripted import ScriptedModel, calls
@@ -175,3 +176,21 @@ async def test_nothing_is_built_on_a_banned_branch(make_lab: Any) -> None:
     for proposal in later:
         choice = lab.ledger.event(f"choice:{proposal.id}")
         assert choice is not None and not lab.is_banned(choice.payload["reference"])
+
+
+async def test_a_planner_in_the_middle_of_its_turns_hears_what_the_user_says(
+    make_lab: Any,
+) -> None:
+    def looks_first(messages: list[BaseMessage]) -> AIMessage:
+        Steering(lab.ledger).say("Mind the data.")
+        Steering(lab.ledger).withdraw("d1")
+        return calls(("recall", {"text": "depth"}))
+
+    idea = {"hypothesis": "it helps", "kind": "data", "move": {"apply": ["useless"]}}
+    planner = ScriptedModel(answers=[looks_first, calls(("propose", idea))])
+    lab = make_lab(planner=planner, budget={"experiments": 1})
+    Steering(lab.ledger).say("Depth first.")
+    await work(lab, 1)
+    heard = planner.asked[1][-1].text
+    assert "[d2] Mind the data." in heard and "[d1] no longer stands" in heard
+    assert len(lab.ledger.proposals(thread=0)) == 1

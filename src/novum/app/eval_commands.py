@@ -1,7 +1,7 @@
 """`novum eval`: run a suite that judges the lab itself.
 
-A suite is a module of `novum.evals.suites` with a function `run(arguments)` or `main(arguments)`
-that prints its table and returns an exit code.
+A suite is a module of `novum.evals.suites` or `novum.app.latency` with a function `run(arguments)`
+or `main(arguments)` that prints its table and returns an exit code.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 ENTRIES = {"run", "main"}
-PLACES = ("novum.evals.suites",)
+PLACES = ("novum.evals.suites", "novum.app.latency")
 
 
 def run_suite(
