@@ -15,6 +15,10 @@ CAP_FACTOR = 10.0
 """Where a file has no error cap, no element may miss by more than this times its own tolerance
 allows at most.
 """
+LARGER_CAP = 4.0
+"""Where inputs of another size make larger outputs, the cap follows the largest of them: rounding
+alone moves it by its last digit. The same factor as in calibration.
+"""
 SKETCH_SIGMAS = 6.0
 
 
@@ -60,6 +64,8 @@ def compare(
     relative = float((error / size.clamp(min=max(atol, 1e-12))).max())
     cap = tolerance.max_error_cap
     cap = CAP_FACTOR * float(allowed.max()) if cap is None else cap if exact else cap * scale
+    if scale > 1.0 and not exact:
+        cap = max(cap, LARGER_CAP * float(allowed.max()))
     reason = ""
     if matched < tolerance.required_matched_ratio:
         needed = tolerance.required_matched_ratio

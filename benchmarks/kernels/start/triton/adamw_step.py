@@ -9,6 +9,7 @@ import triton.language as tl
 
 WARPS = 4
 BLOCK = 1024
+TUNE = {"BLOCK": (512, 1024, 2048, 4096), "WARPS": (4, 8)}
 
 
 @triton.jit

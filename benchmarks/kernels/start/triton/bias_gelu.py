@@ -5,6 +5,7 @@ import triton.language as tl
 
 WARPS = 4
 BLOCK = 2048
+TUNE = {"BLOCK": (1024, 2048, 4096, 8192), "WARPS": (4, 8)}
 
 
 @triton.jit

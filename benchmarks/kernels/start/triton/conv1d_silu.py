@@ -8,6 +8,7 @@ import triton.language as tl
 WARPS = 4
 CHANNELS = 1024
 TIME = 32
+TUNE = {"TIME": (16, 32, 64), "CHANNELS": (512, 1024), "WARPS": (4, 8)}
 
 
 @triton.jit

@@ -11,6 +11,7 @@ import triton.language as tl
 WARPS = 16
 BLOCK = 8192
 HELD = 65536
+TUNE = {"HELD": (32768, 65536), "BLOCK": (4096, 8192, 16384), "WARPS": (16, 32)}
 LOG2_E = 1.4426950408889634
 
 

@@ -15,6 +15,7 @@ WARPS = 4
 TOKENS = 8
 PIECE = 32
 COLUMNS = 1024
+TUNE = {"TOKENS": (4, 8, 16), "PIECE": (16, 32, 64), "WARPS": (4, 8)}
 RATE = 0.1
 
 

@@ -1,9 +1,11 @@
 """C = A B^T. A few rows are bound by reading B: every multiprocessor reads strips of it, each strip
 in parts of the inner dimension, and the last program of a strip adds the parts up.
 
-B is read once, through registers: so its lines can leave the second-level cache first, without
-forcing out what lies there. Many rows are bound by the tensor cores, where the vendor's library is
-the one to beat; it writes into `c` directly.
+B is read once, with one stage through registers: so its lines can leave the second-level cache
+first, without forcing out what lies there (asynchronous copies of more stages cannot say so).
+
+Many rows are bound by the tensor cores, where the vendor's library is the one to beat; it writes
+into `c` directly.
 """
 
 import torch
@@ -15,6 +17,8 @@ BLOCK_N = 32
 BLOCK_K = 256
 PARTS = 4
 WARPS = 4
+STAGES = 1
+TUNE = {"STAGES": (1, 3), "PARTS": (1, 2, 4, 8), "BLOCK_K": (128, 256)}
 WORKSPACES = {}
 
 
@@ -91,5 +95,5 @@ def run(a, b, c):
         BLOCK_K,
         PARTS,
         num_warps=WARPS,
-        num_stages=1,
+        num_stages=STAGES,
     )

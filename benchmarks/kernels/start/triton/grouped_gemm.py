@@ -14,6 +14,7 @@ BLOCK_N = 128
 BLOCK_K = 64
 WARPS = 8
 STAGES = 4
+TUNE = {"BLOCK_N": (128, 256), "BLOCK_M": (64, 128), "STAGES": (3, 4, 5)}
 
 
 @triton.jit

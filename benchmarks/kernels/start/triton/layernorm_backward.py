@@ -14,6 +14,7 @@ STAGES = 3
 REGISTERS = 64
 PROGRAMS = 264
 COLUMNS = 32
+TUNE = {"STAGES": (2, 3, 4), "PROGRAMS": (132, 264), "REGISTERS": (64, 128)}
 
 
 @triton.jit

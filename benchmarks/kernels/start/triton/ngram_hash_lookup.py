@@ -5,6 +5,7 @@ import triton.language as tl
 
 WARPS = 4
 TOKENS = 4
+TUNE = {"TOKENS": (2, 4, 8), "WARPS": (4, 8)}
 
 
 @triton.jit

@@ -7,6 +7,7 @@ import triton.language as tl
 
 WARPS = 4
 BLOCKS = 32
+TUNE = {"BLOCKS": (8, 16, 32, 64), "WARPS": (4, 8)}
 
 
 @triton.jit

@@ -4,6 +4,7 @@ import triton
 import triton.language as tl
 
 WARPS = 8
+TUNE = {"WARPS": (4, 8, 16)}
 ROUNDER = 12582912.0  # adding and subtracting 1.5 * 2**23 rounds to the nearest even integer
 
 

@@ -4,6 +4,7 @@ import triton
 import triton.language as tl
 
 WARPS = 8
+TUNE = {"WARPS": (4, 8, 16)}
 
 
 @triton.jit

@@ -13,6 +13,7 @@ WARPS = 16
 STAGES = 3
 PROGRAMS = 264
 COLUMNS = 32
+TUNE = {"STAGES": (2, 3, 4), "PROGRAMS": (132, 264, 528), "WARPS": (8, 16)}
 
 
 @triton.jit

@@ -4,6 +4,7 @@ import triton
 import triton.language as tl
 
 WARPS = 4
+TUNE = {"WARPS": (2, 4, 8)}
 
 
 @triton.jit

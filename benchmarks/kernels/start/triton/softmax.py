@@ -8,6 +8,7 @@ import triton.language as tl
 
 WARPS = 16
 REGISTERS = 64
+TUNE = {"WARPS": (16, 32), "REGISTERS": (64, 128)}
 LOG2_E = 1.4426950408889634
 
 

@@ -9,6 +9,7 @@ WARPS = 4
 STAGES = 3
 TIME = 64
 CHANNELS = 32
+TUNE = {"TIME": (32, 64, 128), "CHANNELS": (16, 32, 64), "STAGES": (2, 3, 4)}
 
 
 @triton.jit

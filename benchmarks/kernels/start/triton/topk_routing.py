@@ -11,6 +11,7 @@ import triton.language as tl
 WARPS = 4
 ROWS = 16
 TOP = 8
+TUNE = {"ROWS": (8, 16, 32), "WARPS": (2, 4, 8)}
 
 
 @triton.jit
