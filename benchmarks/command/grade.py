@@ -154,7 +154,8 @@ class Grader:
             folder,
             self.profile.score_s,
             mounts=(Mount(left, left),),
-            env={"NOVUM_CANDIDATE": str(left)},
+            # a candidate must not know that it runs for a claim; who measures it has to
+            env={"NOVUM_CANDIDATE": str(left), "NOVUM_SPLIT": context.request.split},
         )
         must_succeed("grading program", self.spec.grade, said)
         metric = self.read(self.spec.source, said, folder, observed)
@@ -197,10 +198,7 @@ class Grader:
         """Run one command to its end, its folder writable."""
         request = context.request
         seen = (Mount(Path(place), Path(place)) for place in self.spec.mounts)
-        given = python_variables(self.profile.cores) | {
-            "NOVUM_SEED": str(request.seed),
-            "NOVUM_SPLIT": request.split,
-        }
+        given = python_variables(self.profile.cores) | {"NOVUM_SEED": str(request.seed)}
         return context.run_to_end(
             name,
             Confinement(

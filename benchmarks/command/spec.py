@@ -33,7 +33,8 @@ class Spec(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True
     """What is run for a claim after `run`, beside the hidden files; the metric is read from it."""
     grade: str = ""
     """A program that measures from outside, on the original project, where no code of the candidate
-    is imported; `$NOVUM_CANDIDATE` is the folder that the run left."""
+    is imported; `$NOVUM_CANDIDATE` is the folder that the run left, `$NOVUM_SPLIT` is `sealed` for
+    a claim and `search` otherwise."""
     guards: dict[str, str] = {}
     """Further numbers to read, by the names of `[guardrails]`; written as `metric` is."""
     keep: tuple[str, ...] = ()
@@ -55,6 +56,11 @@ class Spec(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True
                 raise ValueError(str(error)) from error
         if self.grade and self.source.kind == "harness":
             raise ValueError("a grading program and a metric of the harness exclude one another")
+        if self.grade and self.heldout:
+            raise ValueError(
+                "a grading program measures claims too: let it use other data where $NOVUM_SPLIT "
+                "is `sealed`, in place of a held-out command"
+            )
         return self
 
     @property

@@ -52,6 +52,7 @@ def test_one_command_makes_a_pack_that_keeps_the_contract(project: Project) -> N
         ((*TRAIN, "--guard", "speed lower 5%"), "says not where speed stands"),
         ((*TRAIN, "--grade", "python judge.py"), "names no file of the project"),
         ((*TRAIN, "--grade", "python train.py"), "so it cannot be editable"),
+        ((*TRAIN, "--grade", "python data.py", "--heldout", "ls"), "a grading program measures"),
         ((*TRAIN, "--mount", "nowhere"), "there is no such folder"),
         ((*TRAIN, "--budget", "soon"), "'soon' is no time"),
         ((*TRAIN, "--run", "python 'train.py"), "No closing quotation"),

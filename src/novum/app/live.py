@@ -84,7 +84,7 @@ class Screen:
 
     def _chart_title(self) -> Text:
         story, show = self.story, self.story.metric.show
-        text = Text(f"{story.metric.name} ")
+        text = Text(f"{story.metric.label()} ")
         if not story.baseline:
             return text.append("· measuring the noise of the start", "dim")
         base = fmean(story.baseline)

@@ -41,6 +41,10 @@ class MetricName:
         text = f"{value:.{self.digits}f}"
         return f"{text} {self.unit}" if unit and self.unit else text
 
+    def label(self) -> str:
+        """Name, and whether the number is only what the candidate says."""
+        return self.name + (" [self-reported]" if self.self_reported else "")
+
     def title(self) -> str:
         """Name and unit, and whether the number is only what the candidate says."""
         unit = f" ({self.unit})" if self.unit and self.unit != self.name else ""

@@ -131,7 +131,9 @@ def _trial_table(reading: Reading, trials: Sequence[Trial]) -> Table:
     has_claims = any(trial.claimed for trial in trials)
     for name in ("trial", "of", "purpose", "split"):
         table.add_column(name, no_wrap=True)
-    for name in (metric.name, *(["claimed"] if has_claims else []), "time", "memory"):
+    # Text, for brackets in a column's name would be read as markup.
+    table.add_column(Text(metric.label()), justify="right", no_wrap=True)
+    for name in (*(["claimed"] if has_claims else []), "time", "memory"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("status")
     for trial in trials[:MAX_TRIALS]:
