@@ -39,6 +39,8 @@ class Metric(BaseModel, extra="forbid", frozen=True):
     better: Better
     digits: int = 4
     """Decimals that a reader should see."""
+    noise: Literal["absolute", "relative"] = "absolute"
+    """Whether the spread over seeds is an amount or, as that of times is, a share of the value."""
 
 
 class Guardrail(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):

@@ -34,6 +34,7 @@ class Terms:
     floor: float | None = None
     self_reported: bool = False
     requirements: dict[str, Requirement] = field(default_factory=dict)
+    noise: Literal["absolute", "relative"] = "absolute"
 
     @classmethod
     def of(cls, manifest: Manifest, profile: Profile) -> Terms:
@@ -50,6 +51,7 @@ class Terms:
             floor=manifest.floor,
             self_reported=manifest.self_reported,
             requirements=dict(profile.requirements),
+            noise=manifest.metric.noise,
         )
 
 

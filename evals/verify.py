@@ -13,13 +13,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from novum.benchmarks.harness import tree_hash
 from novum.errors import LedgerCorrupt, RecordError
 from novum.evals.audit import judge
 from novum.evals.bundle import FORMAT, MANIFEST, pack_bundle, unpack_bundle
-from novum.evals.facts import Facts, load_facts
+from novum.evals.facts import Facts, Terms, load_facts
 from novum.lab.chain import GENESIS, Anchor, canonical, checked
 from novum.lab.codec import encode
 from novum.lab.records import Event, Json, Trial
@@ -161,7 +161,7 @@ class _Bundle:
         outline = self._payload(f"facts:{verdict['id']}")
         if outline["trials"] != [t.id for t in facts.trials]:
             raise _Broken("the trials are not those that the verdict was computed from")
-        if outline["terms"] != json.loads(json.dumps(_plain_terms(facts))):
+        if _terms(outline["terms"]) != facts.terms:
             raise _Broken("the terms are not those that the verdict was computed from")
         if (outline["aim"], outline["n_ideas"], outline["n_history"]) != (
             facts.aim,
@@ -290,11 +290,9 @@ def _trial(body: Json) -> Trial:
     return decode(Trial, body)
 
 
-def _plain_terms(facts: Facts) -> Json:
-    from novum.evals.facts import dump_facts
-
-    terms: Json = dump_facts(facts)["terms"]
-    return terms
+def _terms(recorded: Json) -> Terms:
+    """Recorded terms; what a later version added stands at its default in an older record."""
+    return TypeAdapter(Terms).validate_python(recorded)
 
 
 def render_report(report: BundleReport) -> str:

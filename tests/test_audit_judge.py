@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -315,3 +316,16 @@ def test_a_target_that_was_never_measured_lets_nobody_pass() -> None:
     b = sprint(3.27)
     terms = replace(RULED, requirements={"loss": Requirement()})
     assert label(judge(replace(b.facts, terms=terms))) is Label.MISSED
+
+
+def test_the_noise_of_a_time_shrinks_with_the_time() -> None:
+    def first_trial(noise: Literal["absolute", "relative"]) -> Judgement:
+        terms = replace(RULED, requirements={}, noise=noise)
+        b = Builder(terms=terms, reference="fast")
+        b.add("start", Purpose.NOISE, [12.0, 12.5, 11.5, 12.2, 11.8], proposal="start:x")
+        b.add("fast", Purpose.RACE, [2.0, 2.01], proposal="p0")
+        return judge(b.add("cand", Purpose.SEARCH, [1.8]).facts)
+
+    more = first_trial("relative").more
+    assert more is not None and more.purpose is Purpose.RACE
+    assert label(first_trial("absolute")) in (Label.NOISE, Label.INCONCLUSIVE)

@@ -22,6 +22,7 @@ from novum.benchmarks.pack import Pack, Profile, Requirement, load_pack
 from novum.benchmarks.protocol import Consumed, RunOutcome, TrialRequest, TrialResult
 from novum.benchmarks.speedrun import data
 from novum.benchmarks.speedrun.grade import Grader, probe_pace, probe_target
+from novum.benchmarks.speedrun.measure import Calibrating, with_steps
 from novum.errors import DataMissing, DoesNotApply, PackError
 from novum.evals.rules.scan import pack_rules, scan
 from novum.lab.records import Outcome, TrialStatus
@@ -363,3 +364,20 @@ def test_techniques_that_are_merged_still_train(grader: Grader, tmp_path: Path, 
     result = trial(grader, shrunk(files, **small), tmp_path, smoke=True)
     assert result.status is TrialStatus.FINISHED, result.error + result.log
     assert result.observed["steps"] == 3 and result.observed["loss"] < math.log(V) + 1
+
+
+@pytest.mark.slow
+def test_a_target_is_measured_on_both_splits_after_one_training(
+    grader: Grader, tmp_path: Path
+) -> None:
+    profile = grader.profile.model_copy(update={"requirements": {"loss": Requirement()}})
+    measuring = Calibrating(PACK.folder, profile, grader.cache)
+    result = trial(measuring, shrunk(PACK.start_files("naive")), tmp_path)
+    assert result.status is TrialStatus.FINISHED, result.error + result.log
+    assert result.observed["loss"] != result.observed["loss_sealed"] > 1
+    assert measuring.outcome is not None and "target" not in result.observed
+
+
+def test_a_candidate_declares_the_steps_that_it_is_told_to() -> None:
+    files = with_steps(PACK.start_files("naive_gpu"), 77)
+    assert b"\nSTEPS = 77\n" in files["train.py"]

@@ -50,11 +50,31 @@ class Tested:
 
 def measure_noise(facts: Facts) -> NoiseModel:
     """The noise of the metric, from trials that are not this proposal's."""
-    arms = noise_arms(facts).values()
+    arms = noise_arms(facts)
+    scores = {tree: tuple(map(score, trials)) for tree, trials in arms.items()}
+    if facts.terms.noise == "relative":
+        scores = _at_level(scores, scores.get(facts.reference, ()))
     return _noise(
-        tuple(tuple(map(score, trials)) for trials in arms),
-        tuple(tuple(t.seed for t in trials) for trials in arms),
+        tuple(scores.values()), tuple(tuple(t.seed for t in trials) for trials in arms.values())
     )
+
+
+def _at_level(
+    scores: dict[str, tuple[float | None, ...]], reference: tuple[float | None, ...]
+) -> dict[str, tuple[float | None, ...]]:
+    """Each arm's scores, scaled so that their mean is the reference's."""
+    level = _mean(reference)
+    scaled = {}
+    for tree, arm in scores.items():
+        own = _mean(arm)
+        factor = level / own if level and own else 1.0
+        scaled[tree] = tuple(None if s is None else s * factor for s in arm)
+    return scaled
+
+
+def _mean(scores: tuple[float | None, ...]) -> float:
+    known = [s for s in scores if s is not None and isfinite(s)]
+    return sum(known) / len(known) if known else 0.0
 
 
 @lru_cache(maxsize=16)  # asked again after each batch of trials, while the arms stay the same
