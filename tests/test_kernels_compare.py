@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from novum.benchmarks.kernels.compare import compare
+from novum.benchmarks.kernels.compare import compare, sketch_bound
 from novum.benchmarks.kernels.workload import Tolerance
 
 torch = pytest.importorskip("torch")
@@ -27,3 +27,16 @@ def test_one_element_that_is_wrong_by_much_fails_at_any_scale() -> None:
     got[0] = 320.0
     for scale in (1.0, 2.0, 8.0):
         assert not compare(got, want, TOLERANCE, scale=scale).ok
+
+
+def test_a_sketch_allows_for_codes_a_step_away_and_not_for_other_codes() -> None:
+    from novum.benchmarks.kernels.tensors import sketch, sketch_vector
+
+    steps = Tolerance(max_atol=1e-6, max_rtol=1e-4, required_matched_ratio=0.995, max_error_cap=1.0)
+    want = torch.randint(-127, 127, (200_000,), dtype=torch.int8)
+    near, other = want.clone(), want.roll(1)
+    near[::400] += 1
+    vector = sketch_vector(7, "cpu")
+    bound = sketch_bound(want, steps)
+    assert abs(sketch(near, vector) - sketch(want, vector)) <= bound
+    assert abs(sketch(other, vector) - sketch(want, vector)) > bound

@@ -87,5 +87,10 @@ def sketch_bound(want: torch.Tensor, tolerance: Tolerance, scale: float = 1.0) -
 
     atol = tolerance.max_atol * (scale if want.is_floating_point() else 1.0)
     allowed = atol + tolerance.max_rtol * want.to(torch.float32).abs()
-    length = float(allowed.to(torch.float64).pow(2).sum().sqrt())
+    square = float(allowed.to(torch.float64).pow(2).sum())
+    if want.element_size() == 1 and tolerance.max_error_cap is not None:
+        # Codes differ by whole steps: where a quotient lies halfway, its last bit decides.
+        share = 1.0 - tolerance.required_matched_ratio
+        square += share * want.numel() * tolerance.max_error_cap**2
+    length = math.sqrt(square)
     return SKETCH_SIGMAS * length + 1e-9
