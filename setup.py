@@ -3,7 +3,7 @@
 from setuptools import find_namespace_packages, setup
 
 FOLDERS = ("agents", "tools", "memory", "sandboxes", "benchmarks", "evals")
-OWN = ("novum", "novum.lab", "novum.app", "novum.app.latency")
+OWN = ("novum", "novum.lab", "novum.app", "novum.app.latency", "novum.app.web")
 
 setup(
     packages=[

@@ -21,6 +21,7 @@ from novum.errors import (
     BudgetExhausted,
     RecordingMiss,
     SandboxLost,
+    UnknownName,
 )
 from novum.lab.blobs import Blobs
 from novum.lab.codec import decode
@@ -110,18 +111,7 @@ class RecordedRunner:
         ended = decode(Trial, launched | _without_spent(self.script.by_key[end].payload))
         if ended.status is TrialStatus.LOST:
             raise SandboxLost(ended.error)
-        return TrialResult(
-            status=ended.status,
-            metric=ended.metric,
-            observed=ended.observed,
-            claimed=ended.claimed,
-            probes=ended.probes,
-            artifact=ended.artifact,
-            error=ended.error,
-            log=self.blobs.text(ended.log_blob) if ended.log_blob else "",
-            phases=(),
-            self_reported=ended.self_reported,
-        )
+        return result_of(ended, self.blobs)
 
     async def use_tool(self, tool: PackTool, call: BaseModel, files: Mapping[str, bytes]) -> str:
         """Nothing: a tool changes no file, and the model has answered already."""
@@ -129,6 +119,22 @@ class RecordedRunner:
 
     def kill(self) -> None:
         """Nothing runs."""
+
+
+def result_of(ended: Trial, blobs: Blobs) -> TrialResult:
+    """The result that a recorded trial had."""
+    return TrialResult(
+        status=ended.status,
+        metric=ended.metric,
+        observed=ended.observed,
+        claimed=ended.claimed,
+        probes=ended.probes,
+        artifact=ended.artifact,
+        error=ended.error,
+        log=blobs.text(ended.log_blob) if ended.log_blob else "",
+        phases=(),
+        self_reported=ended.self_reported,
+    )
 
 
 @dataclass
@@ -169,12 +175,31 @@ def answer_of(blobs: Blobs, event: Event) -> AIMessage:
 
 
 class RecordedBlobs(Blobs):
-    """The blobs of a recording, only read: events name recorded blobs, so new ones are not kept."""
+    """The blobs of a recording, which are only read.
+
+    In a replay the events name recorded blobs, so new ones are not kept; what goes another way than
+    the recording keeps them in a folder of its own.
+    """
+
+    def __init__(self, recorded: Path, own: Path | None = None) -> None:
+        super().__init__(recorded)
+        self.own = None if own is None else Blobs(own)
 
     def put(self, content: bytes | str) -> str:
-        """The digest that the content would have."""
+        """Keep content where new blobs are kept; returns its digest in any case."""
+        if self.own is not None:
+            return self.own.put(content)
         raw = content.encode(errors="surrogatepass") if isinstance(content, str) else content
         return sha256(raw).hexdigest() if raw else ""
+
+    def get(self, digest: str) -> bytes:
+        """The content of a digest, wherever it lies."""
+        if self.own is not None:
+            try:
+                return self.own.get(digest)
+            except UnknownName:
+                pass  # then it is recorded
+        return super().get(digest)
 
 
 class NoSandbox:

@@ -13,20 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from novum.agents.approvals import ASKED
 from novum.agents.baseline import measure_noise
 from novum.agents.brains.ensemble import Brain, members, seat
 from novum.agents.brains.recorded import RecordedModel
-from novum.agents.budget import Budget, BudgetLimits
 from novum.agents.certify import certify, confirm_head
 from novum.agents.experience import EXPERIENCE
 from novum.agents.graph import RECURSION_LIMIT, build_graph
@@ -34,23 +32,18 @@ from novum.agents.lab import Lab
 from novum.agents.loading import load
 from novum.agents.opening import SESSION, brains_of, remember, used_wall_s
 from novum.agents.replay.parts import (
-    NoSandbox,
     RecordedAnswers,
-    RecordedBlobs,
     RecordedRunner,
     ReplayLedger,
 )
 from novum.agents.replay.script import Difference, Diverged, EndOfRecording, Script
-from novum.agents.search.findings import Findings
-from novum.agents.search.registry import make_policy
-from novum.benchmarks.pack import find_pack
+from novum.agents.replay.stage import make_lab, own_memory, scratch_copy
 from novum.errors import LedgerCorrupt, RecordError, RecordingMiss
-from novum.lab.archive import Archive
 from novum.lab.forking import copy_candidates
 from novum.lab.records import Event, Label
 from novum.lab.run import RunFolder
 from novum.memory.experience import Experience
-from novum.sandboxes.protocol import Sandbox
+from novum.memory.protocol import Memory
 from novum.settings import Settings, restore_settings
 
 
@@ -105,10 +98,10 @@ async def _verify(run: RunFolder, events: tuple[Event, ...], scratch: Path) -> V
     forks = [event.seq for event in events if event.kind == "fork"]
     n_taken_in = forks[-1] if forks else 0
     script = Script(events, n_taken_in)
-    copy = _copy(run, scratch)
+    copy = scratch_copy(run, scratch)
     with (
         closing(ReplayLedger.create(copy.ledger_path)) as ledger,
-        closing(remember(copy, _own_memory(settings), run.info["benchmark"])) as memory,
+        closing(remember(copy, own_memory(settings), run.info["benchmark"])) as memory,
     ):
         assert isinstance(ledger, ReplayLedger)
         lab = _lab(run, copy, settings, script, ledger, memory)
@@ -237,43 +230,19 @@ def _lab(
     settings: Settings,
     script: Script,
     ledger: ReplayLedger,
-    memory: Any,
+    memory: Memory,
 ) -> Lab:
-    pack = find_pack(settings.benchmark)
-    profile = pack.profile(settings.profile)
-    start = settings.start or pack.starts_of(profile)[0]
-    launched = next((e.payload for e in script.events if e.kind == "trial.launched"), None)
     slots = int(run.info.get("slots", settings.slots or 1))
-    answers = RecordedAnswers(script, run.blobs)
-    model = RecordedModel(find=answers.find)
-    budget = Budget(
-        BudgetLimits(**settings.budget.model_dump()),
+    model = RecordedModel(find=RecordedAnswers(script, run.blobs).find)
+    lab = make_lab(
+        copy,
+        settings,
+        script.events,
+        ledger,
+        memory,
+        RecordedRunner(script, run.blobs, slots),
+        {role: _seat(spec, model) for role, spec in brains_of(settings).items()},
         lambda: ledger.now_s,
-        n_slots=slots,
-        gpus_per_trial=profile.gpus,
-    )
-    budget.started_s = script.events[0].at_s
-    lab = Lab(
-        run=copy,
-        ledger=ledger,
-        archive=Archive.create(copy.archive_path),
-        memory=memory,
-        pack=pack,
-        profile=profile,
-        harness=launched["harness"] if launched else "",
-        hardware=launched["hardware"] if launched else "",
-        start=start,
-        start_files=pack.start_files(start),
-        runner=RecordedRunner(script, run.blobs, slots),
-        sandbox=cast(Sandbox, NoSandbox()),
-        policy=make_policy(settings.policy),
-        brains={role: _seat(spec, model) for role, spec in brains_of(settings).items()},
-        brain_names={str(role): spec for role, spec in brains_of(settings).items()},
-        budget=budget,
-        findings=Findings(pack.manifest.metric.better),
-        scratch=copy.path / "workspaces",
-        coder_turns=settings.brain.coder_turns,
-        clock=lambda: ledger.now_s,
         turn=script.turn,
         must_ask=lambda _, id: f"{ASKED}:{id}" in script.by_key,
         is_replay=True,
@@ -283,7 +252,8 @@ def _lab(
         if event.kind == SESSION and event.key.endswith("/begin"):
             lab.session = int(event.key.split(":")[1].split("/")[0])
             # Nobody worked between two processes.
-            budget.started_s += max(0.0, event.at_s - max(before_s, budget.started_s))
+            start_s = lab.budget.started_s
+            lab.budget.started_s += max(0.0, event.at_s - max(before_s, start_s))
         if event.kind == EXPERIENCE:
             lab.experience = Experience.from_json(event.payload)
 
@@ -294,19 +264,3 @@ def _lab(
 def _seat(spec: str, model: RecordedModel) -> Brain:
     """One recording answers for all, but an ensemble is cast as it was."""
     return seat(spec, dict.fromkeys((spec, *members(spec)), model))
-
-
-def _copy(run: RunFolder, scratch: Path) -> RunFolder:
-    """A folder with the run's identity and seeds, and no records."""
-    folder = scratch / run.name
-    folder.mkdir()
-    for name in ("run.toml", "nonce"):
-        shutil.copy(run.path / name, folder / name)
-    copy = RunFolder.open(folder)
-    copy.blobs = RecordedBlobs(run.blobs.folder)
-    return copy
-
-
-def _own_memory(settings: Settings) -> Settings:
-    memory = settings.memory.model_copy(update={"where": None})
-    return settings.model_copy(update={"memory": memory})

@@ -77,3 +77,13 @@ def test_verify_reports_the_first_event_that_the_machine_does_not_make(
     said = novum("replay", "demo", "--verify")
     assert said.exit_code == 1
     assert "made again 0 of" in said.stdout and "first difference: event 1" in said.stdout
+
+
+def test_a_trace_that_was_cut_is_shown_with_a_warning(made_run: RunFolder) -> None:
+    import sqlite3
+
+    with sqlite3.connect(made_run.ledger_path) as db:
+        db.execute("delete from events where seq > 12")
+    said = novum("replay", "demo")
+    assert len(said.stdout.splitlines()) == 12
+    assert "do not trust this trace: the chain ends at event 12" in said.stderr

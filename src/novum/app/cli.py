@@ -10,7 +10,9 @@ import typer
 
 from novum.app import (
     chat_commands,
+    diff_commands,
     eval_commands,
+    export_commands,
     init_command,
     look_commands,
     mcp_commands,
@@ -18,6 +20,7 @@ from novum.app import (
     proof_commands,
     replay_commands,
     run_commands,
+    serve_commands,
     submit_commands,
 )
 from novum.app.doctor import doctor
@@ -43,6 +46,9 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     proof_commands.evidence,
     proof_commands.verify,
     replay_commands.replay,
+    serve_commands.serve,
+    diff_commands.diff,
+    export_commands.export,
     chat_commands.chat,
     chat_commands.approve,
     submit_commands.checkout,

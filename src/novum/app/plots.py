@@ -176,7 +176,8 @@ def _gain_row(
     name = f"#{idea.number}" if idea.number else "final test"
     words = one_line(idea.proposal.hypothesis)
     tip = f"{name} {idea.label}: {percent(gain)} ({percent_range(interval)})"
-    cut = words if len(words) <= 44 else words[:43] + "…"
+    room = 48 - len(name)
+    cut = words if len(words) <= room else words[: room - 1] + "…"
     frame.add(
         f'<text class="row end" x="{frame.left - 12}" y="{frame.py(y) + 4:.1f}">'
         f'<tspan class="strong">{escape(name)}</tspan> {escape(cut)}'

@@ -88,8 +88,16 @@ def runs_folder(given: Path | None) -> Path:
 
 @contextmanager
 def reading(name: str | None, runs: Path | None) -> Iterator[Reading]:
-    """Open a run by name or path, or the latest one."""
+    """Open a run by name or path, or the latest one.
+
+    Raises:
+        LedgerCorrupt: its events were changed so that they tell no story; the message says where.
+    """
     run = find_run(runs_folder(runs), name)
     with run.ledger(read_only=True) as ledger:
-        story = read_story(run.info, ledger)
+        try:
+            story = read_story(run.info, ledger)
+        except (KeyError, TypeError, ValueError):
+            ledger.verify(run.anchor())
+            raise  # the chain holds, so it is our reading that is wrong
         yield Reading(run, ledger, run.archive(read_only=True), story)

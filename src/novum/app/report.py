@@ -44,7 +44,7 @@ def _facts(reading: Reading) -> dict[str, Any]:
     return {
         "run": reading.run.name,
         "benchmark": f"{info.get('benchmark')}, profile {info.get('profile')}",
-        "headline": _headline(reading, outcome),
+        "headline": headline(reading, outcome),
         "state": outcome.state,
         "interval": percent_range(outcome.interval),
         "p_value": f"{outcome.p_value:.2g}" if outcome.p_value is not None else "",
@@ -72,7 +72,8 @@ def _facts(reading: Reading) -> dict[str, Any]:
     }
 
 
-def _headline(reading: Reading, outcome: Outcome) -> str:
+def headline(reading: Reading, outcome: Outcome) -> str:
+    """The result of a run in one sentence."""
     show, name = reading.story.metric.show, reading.story.metric.title()
     if outcome.state == "confirmed":
         return (
@@ -129,9 +130,14 @@ def _diff(reading: Reading, idea: Idea) -> Markup:
         text = reading.archive.diff(candidate.parents[0], candidate.tree, max_chars=DIFF_CHARS)
     except NovumError as error:
         return escape(f"[no diff: {error}]")
+    return coloured(text)
+
+
+def coloured(diff: str) -> Markup:
+    """A diff as markup, each line with a class for what it is."""
     return Markup("\n").join(
         Markup('<span class="{}">{}</span>').format(_line_style(line), line)
-        for line in text.splitlines()
+        for line in diff.splitlines()
     )
 
 

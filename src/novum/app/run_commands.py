@@ -96,7 +96,7 @@ def run(
     _require_terminal(chat, as_json)
     _require_somebody(settings)
     folder, settings = _begin(settings, name)
-    _research(folder, settings, plain, as_json, chat)
+    work_on(folder, settings, plain, as_json, chat)
 
 
 def resume(
@@ -140,7 +140,7 @@ def resume(
     # What a run does not keep, because it holds secrets.
     settings = settings.model_copy(update={"notify": load_settings().notify})
     _require_somebody(settings)
-    _research(folder, settings, plain, as_json, chat)
+    work_on(folder, settings, plain, as_json, chat)
 
 
 def _given(
@@ -271,8 +271,8 @@ def _begin(settings: Settings, name: str | None) -> tuple[RunFolder, Settings]:
     return folder, settings
 
 
-def _research(
-    folder: RunFolder, settings: Settings, plain: bool, as_json: bool, chat: bool
+def work_on(
+    folder: RunFolder, settings: Settings, plain: bool, as_json: bool, chat: bool = False
 ) -> None:
     """Work on a run until it ends, show it, and print what came of it."""
     import asyncio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -124,16 +125,17 @@ class Stepper:
         rest = rest.strip()
         match word:
             case "" | "n":
-                return self._to(self._seek(1, self._is_shown), "that was the last one")
+                return self._walk(1, "that was the last one")
             case "p":
-                return self._to(self._seek(-1, self._is_shown), "that was the first one")
+                return self._walk(-1, "that was the first one")
             case "j":
-                return self._jump(rest)
+                wrong = self.jump(rest)
+                return Text(wrong) if wrong else self._line()
             case "/":
-                found = self._seek(1, lambda e: self._is_shown(e) and self._holds(e, rest))
-                return self._to(found, f"no event after this one holds {rest!r}")
+                otherwise = f"no event after this one holds {rest!r}"
+                return self._walk(1, otherwise, lambda e: self.holds(e, rest))
             case "k":
-                return self._only(rest)
+                return Text(self.only(rest))
             case "v":
                 return Group(self._line(), detail_of(self.one, self.here))
             case "l":
@@ -142,40 +144,53 @@ class Stepper:
                 return None
         return Text(HELP)
 
-    def _line(self) -> Text:
-        return Text(line_of(self.here, self.events[0].at_s))
+    # --- where one stands ---
 
-    def _to(self, position: int | None, otherwise: str) -> RenderableType:
-        if position is None:
-            return Text(otherwise)
-        self.position = position
-        return self._line()
+    def first(self) -> None:
+        """Go to the first event that is shown."""
+        self.position = next(iter(self.shown()), 0)
 
-    def _seek(self, step: int, is_meant: Callable[[Event], bool]) -> int | None:
+    def last(self) -> None:
+        """Go to the last event that is shown."""
+        self.position = next(reversed(self.shown()), self.position)
+
+    def seek(self, step: int, is_meant: Callable[[Event], bool]) -> int | None:
+        """Go to the next (1) or previous (-1) event that is meant; `None` when there is none."""
         at = self.position + step
         while 0 <= at < len(self.events):
-            if is_meant(self.events[at]):
+            if self._is_shown(self.events[at]) and is_meant(self.events[at]):
+                self.position = at
                 return at
             at += step
         return None
 
-    def _jump(self, number: str) -> RenderableType:
+    def jump(self, number: str) -> str:
+        """Go to an event by its number; what is wrong with the number, or nothing."""
         if not number.isdigit() or not 1 <= int(number) <= len(self.events):
-            return Text(f"events are numbered from 1 to {len(self.events)}")
+            return f"events are numbered from 1 to {len(self.events)}"
         self.position = int(number) - 1
-        return self._line()
+        return ""
 
-    def _only(self, kind: str) -> RenderableType:
+    def only(self, kind: str) -> str:
+        """Show one kind of event, or all; returns what to say."""
         known = sorted({e.kind for e in self.events})
         if kind and kind not in known:
-            return Text(f"there is no kind {kind!r}; there are {', '.join(known)}")
+            return f"there is no kind {kind!r}; there are {', '.join(known)}"
         self.kind = kind
-        return Text(f"only {kind}" if kind else "all kinds")
+        return f"only {kind}" if kind else "all kinds"
 
-    def _is_shown(self, event: Event) -> bool:
-        return not self.kind or event.kind == self.kind
+    def shown(self) -> list[int]:
+        """Positions of the events that are shown."""
+        if not self.kind:
+            return list(range(len(self.events)))
+        return [i for i, e in enumerate(self.events) if self._is_shown(e)]
 
-    def _holds(self, event: Event, words: str) -> bool:
+    def place_in(self, shown: Sequence[int]) -> int:
+        """Where one stands among the events that are shown: at the event, or before the next."""
+        return min(bisect_left(shown, self.position), max(0, len(shown) - 1))
+
+    def holds(self, event: Event, words: str) -> bool:
+        """Whether an event, or the messages that it names, hold these words."""
         if event.seq not in self._text:
             text = f"{event.key} {json.dumps(event.payload, ensure_ascii=False)}"
             if event.kind == "answer":
@@ -183,8 +198,19 @@ class Stepper:
             self._text[event.seq] = text.lower()
         return words.lower() in self._text[event.seq]
 
+    def _line(self) -> Text:
+        return Text(line_of(self.here, self.events[0].at_s))
+
+    def _walk(
+        self, step: int, otherwise: str, is_meant: Callable[[Event], bool] = lambda event: True
+    ) -> RenderableType:
+        return Text(otherwise) if self.seek(step, is_meant) is None else self._line()
+
+    def _is_shown(self, event: Event) -> bool:
+        return not self.kind or event.kind == self.kind
+
     def _around(self) -> Iterator[str]:
-        shown = [i for i, e in enumerate(self.events) if self._is_shown(e)]
+        shown = self.shown()
         after = [i for i in shown if i >= self.position][: PAGE - 5]
         before = [i for i in shown if i < self.position][-(PAGE - len(after)) :]
         for i in (*before, *after):

@@ -1,0 +1,33 @@
+"""`diff`: two runs side by side."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def diff(
+    first: Annotated[str, typer.Argument(help="Name or folder of a run.")],
+    second: Annotated[str, typer.Argument(help="The run to compare it with.")],
+    runs: Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Compare two runs: settings, ideas tried, verdicts that differ, champions, costs.
+
+    Example: novum diff nanochat-1 nanochat-1-fork-1
+    """
+    from rich.console import Console
+
+    from novum.app.comparison import as_text, compare
+    from novum.app.reading import reading
+
+    with reading(first, runs) as a, reading(second, runs) as b:
+        found = compare(a, b)
+        if as_json:
+            print(json.dumps(found.json()))
+        else:
+            Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(as_text(found))

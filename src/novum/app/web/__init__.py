@@ -1,0 +1,1 @@
+"""`novum serve`: a local dashboard that reads a run's ledger and changes nothing but directives."""
