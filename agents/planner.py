@@ -229,7 +229,7 @@ def check(lab: Lab, situation: Situation, proposed: Proposed) -> None:
             raise ToolError(f"the user wants nothing more of {tree[:10]} and what came from it")
     if proposed.move.get("merge") and len(parents) < 2:
         raise ToolError("a merge needs two parents")
-    lab.directives.require_allowed(proposed)
+    lab.directives.require_allowed(replace(proposed, parents=parents))
     key = attempt_key(proposed.move, proposed.hypothesis)
     before = lab.findings.tried_on(parents).get(key)
     if before and not situation.allow_repeat:

@@ -194,3 +194,17 @@ async def test_a_planner_in_the_middle_of_its_turns_hears_what_the_user_says(
     heard = planner.asked[1][-1].text
     assert "[d2] Mind the data." in heard and "[d1] no longer stands" in heard
     assert len(lab.ledger.proposals(thread=0)) == 1
+
+
+async def test_an_idea_of_the_user_starts_from_what_they_pinned(make_lab: Any) -> None:
+    lab = make_lab(budget={"experiments": 6})
+    await work(lab, 1)
+    person = Steering(lab.ledger)
+    person.pin(lab.findings.start[:12])
+    person.say("Try: something", {"idea": {"hypothesis": "something", "kind": "data", "move": {}}})
+    lab = make_lab(budget={"experiments": 7})
+    await work(lab, 1)
+    proposal = lab.ledger.proposals(thread=0)[6]
+    assert (proposal.hypothesis, proposal.parents) == ("something", (lab.findings.start,))
+    taken = lab.ledger.event("idea:d2")
+    assert taken is not None and taken.payload == {"proposal": proposal.id, "refused": ""}

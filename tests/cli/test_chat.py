@@ -76,6 +76,7 @@ def test_a_branch_is_banned_by_its_tree_and_a_pin_on_it_ends(chat: Chat) -> None
     assert chat.ledger.directives()[1].action == {"ban_branch": deep}
     assert "withdrawn: d2" in chat.answer(f"/pin {deep[:10]}")
     assert "cannot be banned" in chat.answer(f"/ban {start[:10]}")
+    assert f"Start from {deep[:10]}" in chat.answer("/pin champion")
 
 
 def test_a_fork_is_a_run_of_its_own_that_was_told_something_else(chat: Chat) -> None:

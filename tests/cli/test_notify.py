@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from novum.agents.approvals import ask_for, give
 from novum.app import notify
 from novum.app.cli import app
 from novum.app.notify import Notifier
+from novum.app.story import read_story
 from novum.errors import UsageError
+from novum.lab.run import RunFolder
 from novum.settings import NotifySettings, load_settings
 
 PACK = Path(__file__).parent.parent / "packs" / "climb"
@@ -102,6 +105,18 @@ def test_only_what_was_asked_for_is_sent_and_nobody_listening_is_no_error(hook: 
     nobody = Notifier(NotifySettings(), "demo", "climb")
     nobody.tell("stop", "over")
     nobody.close()
+
+
+def test_a_question_is_told_while_it_is_open(hook: Hook, made_run: RunFolder) -> None:
+    with made_run.ledger() as ledger:
+        story = read_story(made_run.info, ledger)
+        ask_for(ledger, "p0-0")
+        ask_for(ledger, "p1-0")
+        give(ledger, "p1-0", is_approved=True, who="ada")
+        told = notifier(hook)
+        told.see(story.follow(ledger), story)
+        told.close()
+    assert [(m["event"], m["id"]) for _, _, m in hook.got] == [("approval", "p0-0")]
 
 
 def test_a_server_that_hangs_holds_nobody_up(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:

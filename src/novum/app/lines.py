@@ -23,6 +23,7 @@ TOLD = (
     "champion",
     "directive",
     "directive.closed",
+    "idea",
     "approval",
     "approval.answer",
 )
@@ -63,6 +64,9 @@ def _words(story: Story, event: Event) -> str:
         return f"{payload['id']} from {payload['author']}: {one_line(payload['text'])}"
     if event.kind == "directive.closed":
         return f"{payload['id']} is {payload['status']}"
+    if event.kind == "idea":
+        id, refused = event.key.partition(":")[2], one_line(payload["refused"])
+        return f"{id} is not tried: {refused}" if refused else f"{id} becomes {payload['proposal']}"
     if event.kind.startswith("approval"):
         return approval_words(story, payload)
     return ""
@@ -76,7 +80,8 @@ def approval_words(story: Story, payload: Json) -> str:
         return f"{id} {'approved' if payload['approved'] else 'refused'} by {payload['who']}{why}"
     idea = story.idea(payload["proposal"])
     what = one_line(idea.proposal.hypothesis) if idea is not None else ""
-    return f"{id} waits: novum approve RUN {id}   ({payload['of']} of: {what})"
+    run = story.info.get("name", "RUN")
+    return f"{id} waits: novum approve {run} {id}   ({payload['of']} of: {what})"
 
 
 def _trial_words(story: Story, id: str) -> str:

@@ -290,11 +290,14 @@ def work_on(
     how = "chat" if chat else how
     try:
         summary, story = asyncio.run(watched(folder, settings, how))
-    except NovumError as error:
+    except Exception as error:
+        code = error.exit_code if isinstance(error, NovumError) else 1
         if as_json:
             told = {"kind": "error", "error": type(error).__name__, "message": str(error)}
-            print(json.dumps(told | {"exit_code": error.exit_code}), flush=True)
-        raise _with_hint(error, folder) from error
+            print(json.dumps(told | {"exit_code": code}), flush=True)
+        if isinstance(error, NovumError):
+            raise _with_hint(error, folder) from error
+        raise
     outcome = outcome_of(folder, story)
     if as_json:
         end = {"kind": "outcome", "reason": summary.reason, **outcome.json()}

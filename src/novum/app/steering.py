@@ -161,6 +161,8 @@ class Steering:
         return self.say(f"Try: {words.strip()}", {"idea": idea})
 
     def _tree(self, prefix: str) -> str:
+        if prefix == "champion" and (champion := self.ledger.champion()):
+            return champion[0]
         found = self.ledger.trees(prefix)
         if len(found) != 1:
             what = "several candidates begin" if found else "no candidate begins"

@@ -61,6 +61,8 @@ def words_of(event: Event) -> str:
         case "choice":
             told = f", told {', '.join(payload['directives'])}" if "directives" in payload else ""
             return f"{key} {payload['mode']} from {payload['parents'][0][:10]}{told}"
+        case "idea":
+            return f"{key} {one_line(payload['refused']) or 'becomes ' + payload['proposal']}"
         case "approval":
             return f"{payload['id']} waits for a person ({payload['of']})"
         case "approval.answer":

@@ -39,7 +39,8 @@ async def converse(chat: Chat, assistant: Assistant | None, *, beside: bool = Fa
         print(chat.answer("/status"))
         while not chat.is_over:
             try:
-                line = await session.prompt_async(f"{chat.run.name}> ")
+                # Its own handler of Ctrl-C would take the place of the run's, and not give it back.
+                line = await session.prompt_async(f"{chat.run.name}> ", handle_sigint=False)
             except EOFError:
                 return
             except KeyboardInterrupt:
@@ -98,7 +99,7 @@ async def confirm(question: str) -> bool:
 
     asking: PromptSession[str] = PromptSession()
     try:
-        said = await asking.prompt_async(f"\n{question}   do it? [y/N] ")
+        said = await asking.prompt_async(f"\n{question}   do it? [y/N] ", handle_sigint=False)
     except (EOFError, KeyboardInterrupt):
         return False
     return said.strip().lower() in ("y", "yes")
