@@ -75,7 +75,10 @@ def _against_limit(story: Story, name: str, one: dict[str, Any]) -> Markup:
     frame.axes(story.metric.title(), name, lambda v: f"{v:g}", lambda v: f"{v:g}")
     for split, limit in limits.items():
         frame.line(x[0], limit, x[1], limit, "base")
-        frame.text(x[1], limit, f"{split} target {limit:g}", "note end", dx=-4, dy=-5)
+        others = [other for of, other in limits.items() if of != split]
+        above = all(limit > other or (limit == other and split == "search") for other in others)
+        words = f"{split} target {limit:g}"
+        frame.text(x[1], limit, words, "note end", dx=-4, dy=-5 if above else 13)
     for trial in shown:
         _dot(frame, story, trial, name, one)
     return frame.svg(f"{name} against {story.metric.name}, each trial and the target")
