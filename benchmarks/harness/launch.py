@@ -50,9 +50,10 @@ def _watch(workers: list[subprocess.Popen[bytes]]) -> int | None:
     """Wait until all have ended, or one has ended badly: its rank."""
     while True:
         codes = [worker.poll() for worker in workers]
-        for rank, code in enumerate(codes):
-            if code not in (None, 0):
-                return rank
+        # who was killed goes first: the others fail because it is gone
+        bad = [(code > 0, rank) for rank, code in enumerate(codes) if code]
+        if bad:
+            return min(bad)[1]
         if all(code == 0 for code in codes):
             return None
         time.sleep(POLL_S)
