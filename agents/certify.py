@@ -12,7 +12,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from novum.agents.auditor import as_wanted
+from novum.agents.carrying import put_together
 from novum.agents.experimenter import orders_of
+from novum.agents.planner import may_carry
+from novum.agents.search.findings import Node
+from novum.agents.search.frontier import nearest
 from novum.agents.trials import run_orders
 from novum.evals.audit import judge
 from novum.evals.significance import OnlineFdr
@@ -35,7 +39,7 @@ async def certify(lab: Lab) -> Verdict | None:
     """
     start = lab.findings.start
     lab.read_directives()
-    better = [n for n in lab.findings.finalists(MAX_FALLBACKS) if not lab.is_banned(n.tree)]
+    better = finalists(lab)
     alpha = lab.terms.win.alpha_headline / max(1, len(better))
     verdict = None
     for rank, node in enumerate(better):
@@ -45,6 +49,18 @@ async def certify(lab: Lab) -> Verdict | None:
         if verdict is not None and verdict.label is Label.CONFIRMED:
             break
     return verdict
+
+
+def finalists(lab: Lab) -> list[Node]:
+    """What to certify, best first: what the policy would put together, and what was measured."""
+    findings = lab.findings
+    found = [n for n in findings.finalists(MAX_FALLBACKS) if not lab.is_banned(n.tree)]
+    final = lab.policy.final_set(findings)
+    if final is None:
+        return found
+    allowed = tuple(idea for idea in final if may_carry(lab, idea))
+    tree = put_together(lab, "final", nearest(findings, allowed).tree, allowed)
+    return findings.with_final(found, findings.nodes[tree], MAX_FALLBACKS)
 
 
 async def confirm_head(lab: Lab) -> Verdict | None:

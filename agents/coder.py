@@ -9,10 +9,12 @@ from langchain_core.messages import HumanMessage
 from langgraph.runtime import Runtime
 
 from novum.agents.ask import NO_ANSWER
+from novum.agents.carrying import describe_clash
 from novum.agents.conversation import Conversation
 from novum.agents.lab import Lab
 from novum.agents.outside import FILES, hand_in
 from novum.agents.prompting import MAX_TASK, render
+from novum.agents.search.findings import CARRY
 from novum.agents.services import ArchiveCandidates, SandboxShell, smoke_service
 from novum.agents.state import Fix, State
 from novum.errors import ToolError
@@ -102,6 +104,7 @@ async def work(session: Session, fixes: Sequence[Fix], max_turns: int) -> bool:
 def open_session(lab: Lab, proposal: Proposal) -> Session:
     """A workspace with the files of the first parent, a desk, and the opening message."""
     files = lab.archive.files(proposal.parents[0])
+    idea = proposal.move.get(CARRY, "")
     workspace = Workspace(lab.scratch / f"thread-{proposal.thread}", files, lab.pack.is_editable)
     desk = Desk(
         workspace=workspace,
@@ -120,6 +123,7 @@ def open_session(lab: Lab, proposal: Proposal) -> Session:
             task=bounded(lab.pack.task, MAX_TASK),
             proposal=proposal,
             files=[f"{n} ({len(c)} bytes)" for n, c in files.items()][:200],
+            clash=describe_clash(lab, proposal.parents[0], idea) if idea else "",
         ),
         additional_kwargs={
             "proposal": {

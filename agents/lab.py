@@ -120,6 +120,7 @@ class Lab:
 
     def __post_init__(self) -> None:
         self.moves = PlaybookMoves(self.pack)
+        self.findings.move_kinds = {n: t.kind for n, t in self.moves.techniques.items()}
         self.coder_tools = coder_tools(self.pack)
         self.terms = Terms.of(self.pack.manifest, self.profile)
         self.given_limits = self.budget.limits

@@ -20,6 +20,8 @@ KINDS = (
     "proposal",
     "candidate",
     "moves",
+    "carried",
+    "clashed",
     "trial.ended",
     "verdict",
     "dropped",
@@ -38,6 +40,7 @@ def load(lab: Lab) -> None:
     for purpose in MEASURING:
         trials.update((t.id, t) for t in ledger.trials(purpose=purpose))
     made: dict[str, tuple[str, ...]] = {}
+    carried: dict[str, tuple[str, ...]] = {}
     judged: deque[Verdict] = deque(maxlen=MAX_HISTORY)
     after = 0
     cast = any(isinstance(brain, Ensemble) for brain in lab.brains.values())
@@ -52,9 +55,14 @@ def load(lab: Lab) -> None:
                         lab.findings.note_proposal(decode(Proposal, payload))
                 case "moves":
                     made[payload["tree"]] = tuple(payload["made"])
+                case "carried":
+                    carried[payload["tree"]] = tuple(payload["ideas"])
+                case "clashed":
+                    lab.findings.note_clashes(payload["left_out"])
                 case "candidate":
+                    tree = payload["tree"]
                     lab.findings.note_candidate(
-                        decode(Candidate, payload), made.get(payload["tree"])
+                        decode(Candidate, payload), made.get(tree), carried.get(tree)
                     )
                 case "trial.ended":
                     if trial := trials.get(payload["id"]):

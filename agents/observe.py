@@ -38,6 +38,7 @@ def observe(lab: Lab, thread: int, iteration: int, choice: Choice, seed: int) ->
     # The latest alone: on one parent thousands may have been tried, and `check` knows them all.
     latest = list(islice(reversed(tried), MAX_ATTEMPTED))[::-1]
     attempted = tuple(k for k in latest if k[0] != "~")
+    any_base = choice.carry is not None
     values = lab.surfaces.of(lab, choice.parents[0])
     question = f"{choice.mode} {choice.kind_hint or ''} {' '.join(parents[0].moves)}"
     # A recall takes longer than all else here, so a brain that reads no text is spared it.
@@ -60,18 +61,21 @@ def observe(lab: Lab, thread: int, iteration: int, choice: Choice, seed: int) ->
         kinds=tuple(findings.kinds[k] for k in sorted(findings.kinds)),
         lessons=tuple(describe(x) for x in recalled),
         failures=failures(lab),
-        techniques=techniques(lab, values.applicable),
+        techniques=techniques(lab, values.applicable, any_base=any_base),
         recipes=recipes(lab),
         constants=tuple(
             ConstantFact(
                 name=name,
                 value=value,
-                tried=tuple(k[len(name) + 1 :] for k in attempted if k.startswith(f"{name}=")),
+                tried=tuple(findings.values.get(name, ())[-MAX_ATTEMPTED:])
+                if any_base
+                else tuple(k[len(name) + 1 :] for k in attempted if k.startswith(f"{name}=")),
                 better=findings.directions.get(name, ""),
             )
             for name, value in list(values.constants.items())[:MAX_CONSTANTS]
         ),
         attempted=attempted,
+        any_base=any_base,
         allow_repeat=lab.directives.allow_repeat,
         n_proposals=findings.n_proposals,
         random=seed,
@@ -96,14 +100,19 @@ def branch(lab: Lab, node: Node) -> Branch:
     )
 
 
-def techniques(lab: Lab, applicable: frozenset[str]) -> tuple[Technique, ...]:
-    """The playbook with how each technique fared here."""
+def techniques(lab: Lab, applicable: frozenset[str], *, any_base: bool) -> tuple[Technique, ...]:
+    """The playbook with how each technique fared here.
+
+    Where the search carries known ideas itself, those that ran are not offered as new ones.
+    """
     nothing, unheard = MoveRecord(), Earlier()
     found = []
     for name, move in lab.moves.techniques.items():
         if lab.directives.bans(name):
             continue
         record = lab.findings.moves.get(name, nothing)
+        source = lab.findings.sources.get(name)
+        is_known = any_base and source is not None and source.n_run > 0
         before = lab.experience.moves.get(name, unheard)
         found.append(
             Technique(
@@ -111,7 +120,7 @@ def techniques(lab: Lab, applicable: frozenset[str]) -> tuple[Technique, ...]:
                 kind=move.kind,
                 hypothesis=move.hypothesis,
                 prior=move.prior,
-                applies=name in applicable,
+                applies=name in applicable and (not is_known or lab.directives.allow_repeat),
                 tried=record.tried,
                 won=record.won,
                 broken=record.broken,

@@ -11,12 +11,13 @@ from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
 from novum.agents.ask import NO_ANSWER
+from novum.agents.carrying import OWNER, can_be_resolved, put_together
 from novum.agents.conversation import Conversation
 from novum.agents.lab import Lab
 from novum.agents.observe import observe
 from novum.agents.outside import EXTERNAL, wait_for_ideas
 from novum.agents.prompting import MAX_TASK, render
-from novum.agents.search.findings import Node, attempt_key
+from novum.agents.search.findings import CARRY, COMPOSED, Node, attempt_key
 from novum.agents.search.protocol import Choice
 from novum.agents.state import State
 from novum.errors import ToolError
@@ -55,6 +56,8 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
         return {"proposal": id, "reference": reference}
     if choice.mode == "retest":
         return await add(lab, measure_again(lab, state, choice.parents[0]), reference)
+    if choice.resolve:
+        return await add(lab, make_fit(lab, state, choice), reference)
     await wait_for_ideas(lab, id)
     situation = observe(lab, thread, iteration, choice, seed)
     if handed_in := take_idea(lab, state, situation):
@@ -147,16 +150,39 @@ def refuse_present(situation: Situation, proposed: Proposed) -> None:
 def measure_again(lab: Lab, state: State, tree: str) -> Proposal:
     """The proposal to measure a candidate once more: its files, fresh trials, no brain."""
     node = lab.findings.nodes[tree]
-    old = lab.ledger.proposal(node.proposal)
+    if node.label == COMPOSED:
+        text, kind = f"{len(node.ideas)} ideas add up: {', '.join(node.ideas)}", Kind.COMBINATION
+    elif node.proposal.startswith(OWNER):
+        text, kind = f"{tree[:10]} is as good as it looked: {node.summary}", Kind.COMBINATION
+    else:
+        old = lab.ledger.proposal(node.proposal)
+        text, kind = f"{tree[:10]} is as good as it looked: {old.hypothesis}", old.kind
     return Proposal(
         id=f"p{state['thread']}-{state['iteration']}",
         thread=state["thread"],
         iteration=state["iteration"],
-        hypothesis=f"{tree[:10]} is as good as it looked: {old.hypothesis}"[:2000],
-        kind=old.kind,
+        hypothesis=text[:2000],
+        kind=kind,
         parents=node.parents,
         brain="novum",
         move={RETEST: tree},
+        created_s=lab.clock(),
+    )
+
+
+def make_fit(lab: Lab, state: State, choice: Choice) -> Proposal:
+    """The proposal to bring an idea into a candidate with whose lines it clashes."""
+    source = lab.findings.sources[choice.resolve]
+    text = f"{choice.resolve} helps beside what clashes with it: {source.hypothesis}"
+    return Proposal(
+        id=f"p{state['thread']}-{state['iteration']}",
+        thread=state["thread"],
+        iteration=state["iteration"],
+        hypothesis=text[:2000],
+        kind=source.kind,
+        parents=choice.parents,
+        brain="novum",
+        move={CARRY: choice.resolve},
         created_s=lab.clock(),
     )
 
@@ -170,7 +196,13 @@ def choose_where(lab: Lab, thread: int, id: str) -> tuple[Choice, str, int]:
             lab.note(CHOICE, id, known)
     lab.casting.note_cast(id, known.get("cast", {}))
     hint = Kind(known["kind_hint"]) if known["kind_hint"] else None
-    choice = Choice(known["mode"], tuple(known["parents"]), hint)
+    choice = Choice(
+        known["mode"],
+        tuple(known["parents"]),
+        hint,
+        carry=() if known.get("carries") else None,
+        resolve=known.get("resolve", ""),
+    )
     return choice, known["reference"], known["random"]
 
 
@@ -186,6 +218,7 @@ def choose_now(lab: Lab, thread: int, id: str) -> Json:
         choice = lab.policy.choose(lab.findings, thread, rng)
     else:
         choice = Choice("improve", (best_allowed(lab).tree,), choice.kind_hint)
+    choice = carried_out(lab, choice, id)
     known: Json = {
         "mode": choice.mode,
         "parents": list(choice.parents),
@@ -195,9 +228,45 @@ def choose_now(lab: Lab, thread: int, id: str) -> Json:
     }
     if cast := lab.casting.choose(lab.brains, Random(f"{seed}/cast")):
         known["cast"] = cast
+    if choice.carry is not None:
+        known["carries"] = True
+    if choice.resolve:
+        known["resolve"] = choice.resolve
     if lab.directives.standing:
         known["directives"] = [d.id for d in lab.directives.standing]
     return known
+
+
+def carried_out(lab: Lab, choice: Choice, id: str) -> Choice:
+    """The choice with what it wants carried put together: its parent is then that candidate."""
+    if choice.carry is None:
+        return choice
+    allowed = tuple(idea for idea in choice.carry if may_carry(lab, idea))
+    base = choice.parents[0]
+    if not set(lab.findings.nodes[base].ideas) <= set(allowed):
+        base = lab.findings.start
+    resolve = choice.resolve if reads_text(lab) and may_carry(lab, choice.resolve) else ""
+    if resolve and can_be_resolved(lab.findings, resolve) is None:
+        resolve = ""
+    tree = put_together(lab, id, base, allowed)
+    mode = choice.mode
+    if mode == "retest" and tree == lab.findings.start:
+        mode = "improve"
+    return replace(choice, mode=mode, parents=(tree,), resolve=resolve)
+
+
+def may_carry(lab: Lab, idea: str) -> bool:
+    """Whether no directive forbids an idea or what it was taken from."""
+    if lab.directives.bans(idea.partition("=")[0]):
+        return False
+    if not lab.directives.dead_branches or idea not in lab.findings.sources:
+        return True
+    return not any(lab.is_banned(tree) for _, tree in lab.findings.sources[idea].commits)
+
+
+def reads_text(lab: Lab) -> bool:
+    """Whether the coder can be told of a clash in words."""
+    return bool(getattr(lab.brains["coder"], "reads_text", True))
 
 
 def best_allowed(lab: Lab) -> Node:
@@ -231,25 +300,33 @@ def check(lab: Lab, situation: Situation, proposed: Proposed) -> None:
         raise ToolError("a merge needs two parents")
     lab.directives.require_allowed(replace(proposed, parents=parents))
     key = attempt_key(proposed.move, proposed.hypothesis)
-    before = lab.findings.tried_on(parents).get(key)
+    if situation.any_base and key != "merge":
+        before = lab.findings.anywhere.get(key)
+    else:
+        before = lab.findings.tried_on(parents).get(key)
     if before and not situation.allow_repeat:
-        raise ToolError(f"that was tried on these parents as {before}; propose something else")
+        where = "" if situation.any_base else " on these parents"
+        raise ToolError(f"that was tried{where} as {before}; propose something else")
     if not proposed.move and not situation.allow_repeat:
-        refuse_reworded(lab, parents, proposed.hypothesis)
+        refuse_reworded(lab, parents, proposed.hypothesis, any_base=situation.any_base)
 
 
-def refuse_reworded(lab: Lab, parents: tuple[str, ...], hypothesis: str) -> None:
-    """Refuse what was tried on these parents in other words.
+def refuse_reworded(lab: Lab, parents: tuple[str, ...], hypothesis: str, *, any_base: bool) -> None:
+    """Refuse what was tried on these parents, or on any, in other words.
 
     Raises:
         ToolError: with the earlier proposal to look at.
     """
     near = lab.memory.recall(hypothesis, PRECEDENTS)
-    past = [Attempt(x.proposal, x.hypothesis, x.parents, {}) for x in near if x.run == lab.run.name]
+    past = [
+        Attempt(x.proposal, x.hypothesis, parents if any_base else x.parents, {})
+        for x in near
+        if x.run == lab.run.name
+    ]
     if twin := find_duplicate(Attempt("", hypothesis, parents, {}), past):
         raise ToolError(
-            f"that is {twin.earlier} in other words ({twin.similarity:.0%} alike), tried on the "
-            "same parents; propose something else"
+            f"that is {twin.earlier} in other words ({twin.similarity:.0%} alike), tried "
+            f"{'before' if any_base else 'on the same parents'}; propose something else"
         )
 
 

@@ -120,6 +120,9 @@ class Situation(BaseModel, frozen=True):
     constants: tuple[ConstantFact, ...] = ()
     attempted: tuple[str, ...] = ()
     """Keys (`move_key`) of the latest moves tried on the suggested parents."""
+    any_base: bool = False
+    """The search itself carries known ideas from candidate to candidate: a proposal brings one that
+    was tried on none."""
     allow_repeat: bool = False
     n_proposals: int = 0
     random: int = 0

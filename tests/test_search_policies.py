@@ -4,69 +4,133 @@ from __future__ import annotations
 
 from random import Random
 
+import numpy as np
 import pytest
 
-from novum.agents.search.beliefs import Beliefs
+from novum.agents.search.effects import MAX_IDEAS, Effects
+from novum.agents.search.findings import Findings
+from novum.agents.search.kinds import GRID, Kinds
 from novum.agents.search.registry import POLICIES, make_policy
 from novum.evals.suites.search import campaign, render
 from novum.evals.suites.simulated.campaign import Campaign, keep_if_better
 from novum.evals.suites.simulated.landscapes import landscapes
-from novum.lab.records import Kind
+from novum.lab.records import (
+    Candidate,
+    Kind,
+    Label,
+    Proposal,
+    Purpose,
+    Trial,
+    TrialStatus,
+    Verdict,
+)
 
 
-def beliefs_of_a_start(*scores: float) -> Beliefs:
-    beliefs = Beliefs()
-    beliefs.add_start("start")
-    for score in scores:
-        beliefs.note("start", score)
-    return beliefs
+def effects_of_a_start(*scores: float) -> Effects:
+    effects = Effects()
+    for score in scores or (-1.0, 0.0, 1.0, -1.0, 1.0):
+        effects.note("start", (), score)
+    return effects
+
+
+def mean_of(effects: Effects, idea: str) -> float:
+    gains = effects.gains()
+    return float(gains.mean[gains.ideas.index(idea)])
 
 
 def test_one_lucky_trial_moves_a_belief_less_than_it_says_and_repeats_move_it_on() -> None:
-    beliefs = beliefs_of_a_start(-1.0, 0.0, 1.0, -1.0, 1.0)
-    beliefs.add("child", ("start",), "start", Kind.DATA)
-    beliefs.note("child", 2.0)
-    once = beliefs.known["child"].mean
-    assert 0.0 < once < 1.0
-    for _ in range(7):
-        beliefs.note("child", 2.0)
-    assert 1.5 < beliefs.known["child"].mean < 2.1
-    assert beliefs.top[0] == "child" and beliefs.beats("child", "start")
+    effects = effects_of_a_start()
+    effects.add("a", Kind.DATA)
+    effects.note("tree", ("a",), 2.0)
+    assert 0.0 < mean_of(effects, "a") * effects.noise_sd < 1.0
+    for score in (1.0, 3.0, 1.0, 3.0, 1.0, 3.0, 2.0):
+        effects.note("tree", ("a",), score)
+    assert 1.3 < mean_of(effects, "a") * effects.noise_sd < 2.5
 
 
-def test_a_merge_is_believed_to_be_the_sum_of_what_its_parents_gained() -> None:
-    beliefs = beliefs_of_a_start(-1.0, 0.0, 1.0, -1.0, 1.0)
-    for name in ("a", "b"):
-        beliefs.add(name, ("start",), "start", Kind.DATA)
-        for score in (2.5, 3.5, 3.0):
-            beliefs.note(name, score)
-    beliefs.add("ab", ("a", "b"), "start", Kind.COMBINATION)
-    gains = [beliefs.known[n].mean - beliefs.known["start"].mean for n in ("a", "b", "ab")]
-    assert beliefs.known["ab"].prior - beliefs.known["start"].mean == pytest.approx(sum(gains[:2]))
+def test_trials_of_other_candidates_tell_what_each_idea_in_them_adds() -> None:
+    effects = effects_of_a_start()
+    truth = {"a": 3.0, "b": -2.0, "c": 1.5}
+    rng = Random(1)
+    for idea in truth:
+        effects.add(idea, Kind.DATA)
+    for i in range(60):  # never one idea alone
+        some = tuple(idea for idea in truth if rng.random() < 0.7)
+        effects.note(f"t{i}", some, sum(truth[idea] for idea in some) + rng.gauss(0.0, 1.0))
+    for idea, effect in truth.items():
+        assert effects.value((idea,))[0] == pytest.approx(effect, abs=1.0)
+    gain, var = effects.value(("a", "c"))
+    assert gain == pytest.approx(4.5, abs=1.0) and 0.0 < var < 0.5
 
 
-def test_effects_larger_than_any_known_are_believed_as_measured() -> None:
-    beliefs = beliefs_of_a_start(-1.0, 0.0, 1.0, -1.0, 1.0)
-    for name, score in (("a", 40.0), ("b", 41.0)):  # both hold the same large gain
-        beliefs.add(name, ("start",), "start", Kind.DATA)
-        beliefs.note(name, score)
-        assert beliefs.known[name].mean == pytest.approx(score, abs=1.0)
-    beliefs.add("ab", ("a", "b"), "start", Kind.COMBINATION)
-    beliefs.note("ab", 39.0)
-    assert beliefs.top == ["b", "a", "ab", "start"]
+def test_a_level_that_wanders_is_not_mistaken_for_effects() -> None:
+    effects = effects_of_a_start()
+    effects.add("a", Kind.DATA)
+    rng = Random(2)
+    for i in range(200):  # all scores fall by four sds, and the idea is in the later ones
+        has = ("a",) if rng.random() < i / 200 else ()
+        effects.note(f"t{i}", has, -i / 50 + rng.gauss(0.0, 1.0))
+    assert mean_of(effects, "a") == pytest.approx(0.0, abs=0.8)
 
 
-def test_kinds_that_paid_are_expected_to_pay_and_a_banned_candidate_is_not_built_on() -> None:
-    beliefs = beliefs_of_a_start(-1.0, 0.0, 1.0, -1.0, 1.0)
-    for i in range(12):
-        for kind, score in ((Kind.DATA, 3.0), (Kind.CONSTANTS, -1.0)):
-            tree = f"{kind}{i}"
-            beliefs.add(tree, ("start",), "start", kind)
-            beliefs.note(tree, score)
-            beliefs.close(tree)
-    assert beliefs.expected_gain(Kind.DATA) > 3 * beliefs.expected_gain(Kind.CONSTANTS)
-    beliefs.ban("data0")
-    assert "data0" not in beliefs.top
+def test_an_effect_larger_than_ideas_ever_are_is_believed_as_measured() -> None:
+    effects = effects_of_a_start()
+    effects.add("a", Kind.DATA)
+    effects.note("tree", ("a",), 40.0)
+    assert effects.value(("a",))[0] == pytest.approx(40.0, abs=2.0)
+
+
+def test_ideas_beyond_the_limit_are_given_up_and_what_they_taught_stays() -> None:
+    effects = effects_of_a_start()
+    for i in range(3 * MAX_IDEAS):
+        effects.add(f"i{i}", Kind.CONSTANTS)
+        effects.note(f"t{i}", (f"i{i}",), -2.0 if i % 2 else 2.0)
+    assert len(effects.ideas) <= MAX_IDEAS
+    assert all(mean < 0 or i in ("i0", "i2") for i, (mean, _) in list(effects.gone.items())[:20])
+    before = effects.gone["i1"]
+    effects.add("i1", Kind.CONSTANTS)
+    assert effects.value(("i1",)) == pytest.approx(before)
+
+
+def test_kinds_that_paid_are_drawn_more_often() -> None:
+    kinds = Kinds()
+    good, bad = (np.eye(len(GRID))[int(np.abs(GRID - x).argmin())] for x in (3.0, -1.0))
+    for _ in range(12):
+        kinds.add(Kind.DATA, good)
+        kinds.add(Kind.CONSTANTS, bad)
+    drawn = [kinds.draw((Kind.CONSTANTS, Kind.DATA), {}, Random(i)) for i in range(40)]
+    assert drawn.count(Kind.DATA) >= 38
+
+
+def test_what_did_not_run_is_blamed_on_the_new_idea_unless_the_carried_ones_had_never_met() -> None:
+    findings = Findings("higher")
+    findings.note_candidate(Candidate("start", "c", (), "start:s", ""))
+
+    def candidate(id: str, parent: str, idea: str, label: Label, score: float | None) -> None:
+        made = Proposal(id, 0, 0, "h", Kind.DATA, (parent,), "b", {"apply": [idea]})
+        findings.note_proposal(made)
+        findings.note_candidate(Candidate(id, id, (parent,), id, ""))
+        if score is not None:
+            findings.note_trial(trial(id, id, score))
+        findings.note_verdict(Verdict(f"v{id}", id, id, "start", label, ""))
+
+    findings.note_trial(trial("start", "start:s", 0.0))
+    candidate("a", "start", "x", Label.NOISE, 1.0)
+    candidate("b", "start", "y", Label.NOISE, 1.0)
+    both = Candidate("xy", "xy", ("a", "b"), "carry:p", "")
+    findings.note_candidate(both, carried=("x", "y"))
+    candidate("c", "xy", "z", Label.INVALID, None)
+    assert findings.sources["z"].n_broken == 1  # it may be that x and y do not go together
+    findings.note_trial(trial("xy", "p", 2.0))
+    candidate("d", "xy", "w", Label.INVALID, None)
+    assert findings.sources["w"].n_broken == 2
+
+
+def trial(tree: str, proposal: str, score: float) -> Trial:
+    return Trial(
+        f"t{tree}", "", tree, proposal, Purpose.SEARCH, "search", "full", 1, 0, "", "", 0,
+        TrialStatus.FINISHED, metric=score,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("policy", POLICIES)

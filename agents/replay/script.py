@@ -175,7 +175,7 @@ def owners(events: Sequence[Event]) -> dict[str, str]:
                 owner = payload["id"]
             case _:
                 owner = str(payload.get("proposal") or re.split(r"[/:]", rest)[0])
-        found[event.key] = owner
+        found[event.key] = owner.removeprefix("carry:")
     return found
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from bisect import insort
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from math import inf, isfinite
+from math import inf, isfinite, sqrt
 
-from novum.agents.search.beliefs import Beliefs
+from novum.agents.search.effects import Effects
 from novum.agents.situation import KindRecord, move_key, moves_of
 from novum.lab.records import (
     Better,
@@ -31,6 +32,14 @@ from novum.lab.records import (
 
 MAX_FRONTIER = 64
 """Branches kept worth building on; what is weaker than these is never chosen anyway."""
+MAX_TOP = 64
+"""Candidates kept that are believed to be best, and as many of the youngest."""
+MAX_SOURCES = 4
+COMPOSED = "composed"
+"""Label of a candidate that was put together from known ideas and not yet judged."""
+CARRY = "carry"
+"""In a move: the known idea that is to be made fit a base with which it clashed."""
+ODDS = 1.645
 UNSELECTED = (Purpose.NOISE, Purpose.RACE)
 GOOD = (Label.PROMISING, Label.CONFIRMED)
 BROKEN = (Label.INVALID,)
@@ -48,7 +57,14 @@ class Node:
     parents: tuple[str, ...]
     moves: tuple[str, ...]
     summary: str
+    ideas: tuple[str, ...] = ()
+    """What it is made of: techniques, constants, and the proposals of changes without a name."""
+    made: tuple[str, ...] = ()
+    """Those that its parents lack."""
     label: str = ""
+    surprise: float = 0.0
+    n_all: int = 0
+    """Trials of every purpose, and by how much they lay above what its ideas promise, summed."""
     total: float = 0.0
     n: int = 0
     """Trials that were not looked at before it was decided to keep them."""
@@ -72,6 +88,25 @@ class MoveRecord:
     weight: float = 0.0
 
 
+@dataclass(slots=True)
+class Source:
+    """Where an idea can be had from."""
+
+    kind: Kind
+    hypothesis: str
+    commits: tuple[tuple[str, str], ...] = ()
+    """Candidates without and with it, the youngest pair first: what a merge takes it from. Empty
+    while it was only made together with others."""
+    is_named: bool = True
+    """Whether it is a technique or constant that can be applied by its name."""
+    n_run: int = 0
+    """Candidates with it that ran."""
+    n_broken: int = 0
+    """Candidates with it that did not, while nothing else in them explains that."""
+    n_clashed: int = 0
+    """Times in a row that it could not be merged with the others."""
+
+
 @dataclass(eq=False)
 class Findings:
     """The index. Feed it every record once, in the order of the ledger."""
@@ -92,7 +127,20 @@ class Findings:
     start: str = ""
     since_progress: int = 0
     """Verdicts since the head last changed for the better."""
-    beliefs: Beliefs = field(default_factory=Beliefs)
+    move_kinds: Mapping[str, Kind] = field(default_factory=dict)
+    """Kinds of the techniques of the pack."""
+    effects: Effects = field(default_factory=Effects)
+    sources: dict[str, Source] = field(default_factory=dict)
+    """Known ideas."""
+    by_ideas: dict[tuple[str, ...], str] = field(default_factory=dict)
+    """Candidates by what they are made of."""
+    anywhere: dict[str, str] = field(default_factory=dict)
+    """The first proposal of each attempt, whatever its parents."""
+    values: dict[str, list[str]] = field(default_factory=dict)
+    """Values that were tried of each constant."""
+    recent: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_TOP))
+    """The youngest candidates that may be built on."""
+    _top: list[tuple[float, str]] = field(default_factory=list)
     best_score: Node | None = None
     """The highest score so far, single trials included: what loops without statistics follow."""
     _frontier: list[tuple[float, str]] = field(default_factory=list)
@@ -108,32 +156,81 @@ class Findings:
         self.n_proposals += 1
         self.proposals[proposal.id] = proposal
         tried = self.attempts.setdefault(lineage_key(proposal.parents), {})
-        tried[attempt_key(proposal.move, proposal.hypothesis)] = proposal.id
+        key = attempt_key(proposal.move, proposal.hypothesis)
+        tried[key] = proposal.id
+        self.anywhere.setdefault(key, proposal.id)
+        if source := self.sources.get(proposal.move.get(CARRY, "")):
+            source.n_clashed = 0  # somebody sees to it
 
-    def note_candidate(self, candidate: Candidate, moves: tuple[str, ...] | None = None) -> None:
-        """A candidate was frozen. `moves` are those that were really made, where that is known."""
+    def note_candidate(
+        self,
+        candidate: Candidate,
+        moves: tuple[str, ...] | None = None,
+        carried: tuple[str, ...] | None = None,
+    ) -> None:
+        """A candidate was frozen. `moves` are those that were really made, where that is known;
+        `carried` are the ideas of one that was put together from what is known."""
         if candidate.tree in self.nodes:
             return
         proposal = self.proposals.get(candidate.proposal)
         made = moves if moves is not None else moves_of(proposal.move) if proposal else ()
-        inherited = [m for p in candidate.parents if p in self.nodes for m in self.nodes[p].moves]
+        parents = [self.nodes[p] for p in candidate.parents if p in self.nodes]
+        if made:  # techniques applied to the first parent, in place of a merge that clashed
+            parents = parents[:1]
+        new = made
+        if proposal is not None and len(candidate.parents) == 1 and not made:
+            # A known idea in a form that fits what it clashed with, or a change without a name.
+            new = (proposal.move.get(CARRY, proposal.id),)
         node = Node(
             tree=candidate.tree,
             commit=candidate.commit,
             proposal=candidate.proposal,
             parents=candidate.parents,
-            moves=merge_moves((*inherited, *made)),
+            moves=merge_moves((*(m for p in parents for m in p.moves), *made)),
             summary=candidate.summary[:200],
+            ideas=ideas_of((*(i for p in parents for i in p.ideas), *new)),
+            made=new,
         )
+        if carried is not None:
+            node.ideas = ideas_of(carried)
+            node.moves = tuple(i for i in carried if self.sources[i].is_named)
+            node.label = COMPOSED
         self.nodes[candidate.tree] = node
+        self.by_ideas.setdefault(node.ideas, node.tree)
+        self.recent.append(node.tree)
         if candidate.proposal.startswith("start:"):
             node.label = "start"
             self.start = self.start or candidate.tree
-            self.beliefs.add_start(candidate.tree)
-        else:
-            base = self.common(candidate.parents)
-            kind = proposal.kind if proposal else None
-            self.beliefs.add(candidate.tree, candidate.parents, base, kind)
+        if proposal is not None:
+            self._note_sources(proposal, node, new)
+
+    def _note_sources(self, proposal: Proposal, node: Node, new: tuple[str, ...]) -> None:
+        for idea in new:
+            source = self.sources.get(idea)
+            if source is None:
+                named = idea != proposal.id
+                kind = self.kind_of_idea(idea, proposal) if named else proposal.kind
+                source = self.sources[idea] = Source(kind, proposal.hypothesis, is_named=named)
+                if "=" in idea:
+                    name, _, value = idea.partition("=")
+                    self.values.setdefault(name, []).append(value)
+            if len(new) == 1 and len(node.parents) == 1:
+                pair = (node.parents[0], node.tree)
+                source.commits = (pair, *source.commits)[:MAX_SOURCES]
+                source.n_clashed = 0
+            self.effects.add(idea, source.kind)
+
+    def kind_of_idea(self, idea: str, proposal: Proposal) -> Kind:
+        """The kind of one technique or constant of a proposal."""
+        if "=" in idea:
+            return Kind.CONSTANTS
+        return self.move_kinds.get(idea, proposal.kind)
+
+    def note_clashes(self, ideas: Iterable[str]) -> None:
+        """These could not be put together with the others that were to be carried."""
+        for idea in ideas:
+            if source := self.sources.get(idea):
+                source.n_clashed += 1
 
     def note_trial(self, trial: Trial) -> None:
         """A trial ended."""
@@ -147,8 +244,12 @@ class Findings:
             or trial.split != "search"
         ):
             return
-        if trial.purpose in (*UNSELECTED, Purpose.SEARCH):
-            self.beliefs.note(trial.tree, self.oriented(trial.metric))
+        if trial.purpose in (*UNSELECTED, Purpose.SEARCH, Purpose.ABLATION):
+            if not node.n_all:
+                self._note_runs(node)
+            node.surprise += self.effects.note(node.tree, node.ideas, self.oriented(trial.metric))
+            node.n_all += 1
+            self._rank_belief(node)
         if trial.purpose in UNSELECTED:
             node.total += self.oriented(trial.metric)
             node.n += 1
@@ -171,9 +272,9 @@ class Findings:
                 self._rank(node)
             return
         proposal = self.proposals.pop(verdict.proposal)
-        self.beliefs.close(verdict.tree)
         if verdict.label in UNFIT:
-            self.beliefs.ban(verdict.tree)
+            if node is not None:
+                self._note_broken(node, is_certain=verdict.label is not Label.INVALID)
             if node is self.best_score:
                 self.best_score = self.head
         if node is not None:
@@ -215,23 +316,55 @@ class Findings:
 
         Certification is a test of its own, so a candidate need not have won one before.
         """
-        believed = [self.nodes[t] for t in self.beliefs.top if self.beliefs.beats(t, self.start)]
-        named = [node for node in believed if node.label and node.label != "start"]
+        named = [node for node in self.top if node.label != "start" and self.beats_start(node)]
         raced = [node for node in self.frontier if node.label != "start"]
         ranked = [*named[: n - 1], *raced, *named[n - 1 :]]
         return list({node.tree: node for node in ranked}.values())[:n]
 
+    def with_final(self, found: list[Node], final: Node, n: int) -> list[Node]:
+        """Finalists with one that was put together: before those that it is believed to beat."""
+        if final.label in ("start", *UNFIT) or not self.beats_start(final):
+            return found
+        worth = self.believed(final)[0]
+        at = sum(self.believed(node)[0] > worth for node in found if node.tree != final.tree)
+        rest = [node for node in found if node.tree != final.tree]
+        return [*rest[:at], final, *rest[at:]][:n]
+
+    @property
+    def top(self) -> list[Node]:
+        """The candidates believed to be best, best first."""
+        found = [self.nodes[t] for _, t in self._top]
+        return sorted(found, key=lambda n: (-self.believed(n)[0], n.tree))
+
+    def believed(self, node: Node) -> tuple[float, float]:
+        """Mean and variance of what a candidate gains over the start: the sum of its ideas'
+        effects, and what its own trials say beyond them."""
+        mean, var = self.effects.value(node.ideas)
+        if node.n_all:
+            beyond, noise = self.effects.misfit, self.effects.noise_sd**2
+            pull = beyond / (beyond + noise / node.n_all)
+            mean += pull * node.surprise / node.n_all
+            var += pull * noise / node.n_all
+        return mean, var
+
+    def beats_start(self, node: Node) -> bool:
+        """Whether a candidate is believed to be better than the start, at 19 to 1."""
+        mean, var = self.believed(node)
+        return mean > ODDS * sqrt(var)
+
     def gain(self, node: Node) -> float:
         """Estimated gain over the start, as a fraction; 0 where nothing is known."""
         base = self.nodes[self.start].score if self.start in self.nodes else None
-        if base is None or node.score is None or base == 0:
+        if not base:
             return 0.0
+        if node.score is None:  # nothing but its ideas is known of it
+            return self.believed(node)[0] / abs(base)
         return (node.score - base) / abs(base)
 
     def kind_of(self, node: Node) -> str:
-        """The kind of change that made a candidate."""
-        belief = self.beliefs.known.get(node.tree)
-        return str(belief.kind) if belief is not None and belief.kind else ""
+        """The kind of change that made a candidate: that of its youngest idea."""
+        source = self.sources.get(node.made[-1]) if node.made else None
+        return str(source.kind) if source else ""
 
     def tried_on(self, parents: tuple[str, ...]) -> dict[str, str]:
         """Move keys that were tried on these parents, with the proposals that did."""
@@ -273,6 +406,31 @@ class Findings:
         if all(tree != self.start for _, tree in keep):
             keep += [f for f in rest if f[1] == self.start]
         self._frontier = keep
+
+    def _rank_belief(self, node: Node) -> None:
+        self._top = [entry for entry in self._top if entry[1] != node.tree]
+        if node.label not in UNFIT:
+            insort(self._top, (-self.believed(node)[0], node.tree))
+            del self._top[MAX_TOP:]
+
+    def _note_runs(self, node: Node) -> None:
+        for idea in node.ideas:
+            if source := self.sources.get(idea):
+                source.n_run += 1
+
+    def _note_broken(self, node: Node, *, is_certain: bool) -> None:
+        """A candidate cheats or does not run: its new ideas bear the blame, unless it is the
+        first time that the ones it carries met."""
+        self._top = [entry for entry in self._top if entry[1] != node.tree]
+        if node.tree in self.recent:
+            self.recent.remove(node.tree)
+        self.by_ideas.pop(node.ideas, None)
+        carried = set(node.ideas) - set(node.made)
+        ran = (n.ideas for t in self.recent if (n := self.nodes[t]).n_all)
+        is_new_alone = is_certain or any(carried <= set(ideas) for ideas in ran)
+        for idea in node.made:
+            if source := self.sources.get(idea):
+                source.n_broken += 2 if is_new_alone else 1
 
     def _credit(self, proposal: Proposal, verdict: Verdict) -> None:
         won = verdict.label in GOOD
@@ -321,3 +479,8 @@ def merge_moves(moves: Iterable[str]) -> tuple[str, ...]:
         found.pop(name, None)
         found[name] = move
     return tuple(found.values())
+
+
+def ideas_of(ideas: Iterable[str]) -> tuple[str, ...]:
+    """What a candidate is made of, in one order: each once, of a constant's values the last."""
+    return tuple(sorted(merge_moves(ideas)))

@@ -1,29 +1,36 @@
-"""The default policy: draw once from each belief, try the best draw (tempered Thompson sampling).
+"""The default policy: draw which known ideas to carry, and try one new idea on top of them.
 
-Improving a branch, merging two and measuring one again compete in one currency: what the best
-candidate may become. Branches that are believed to be better are built on before anything is
-proven, so that small gains add up to what a race can see; kinds of ideas are chosen by what they
-are believed to give. When nothing improved for long, the search starts from elsewhere and asks for
-other kinds.
+Every trial measures all ideas that its candidate carries, so what is believed of each rests on many
+trials (`effects`). For each idea one effect is drawn from its posterior; those drawn above zero are
+carried (Thompson sampling over sets of ideas). A harmful idea that got lucky is left out of some
+later sets and found out; small gains add up long before any of them could be proven alone. Now and
+then the best set is measured as it is. Kinds of new ideas are chosen by what they are believed to
+give.
 
-Source: Thompson 1933; Russo et al. 2018, A tutorial on Thompson sampling (arXiv:1707.02038).
+Source: Thompson 1933; Hill et al. 2017, An efficient bandit algorithm for realtime multivariate
+optimization.
 """
 
 from __future__ import annotations
 
-from math import sqrt
 from random import Random
 
-from novum.agents.search.findings import Findings, Node
+from novum.agents.search.effects import Gains
+from novum.agents.search.findings import Findings, Node, ideas_of
+from novum.agents.search.kinds import Array
 from novum.agents.search.protocol import Choice
 from novum.lab.records import Kind
 
-WIDTH = 12
-"""Candidates that are drawn from; a weaker one is never the best draw."""
-COMBINE_AMONG = 5
-TEMPER = 0.02
-"""Sds of a belief that a draw may stray. The smaller of 0, 0.1, 0.2, 0.5 and 1, the more true
-gain in 400 simulated trials: depth pays more than breadth while every idea is a new one."""
+TEMPER = 1.0
+"""Sds of a belief that a draw may stray."""
+EXPLOIT = 0.03
+"""Share of choices that measure the best set as it is."""
+LIKELY = 0.08
+"""Chance of being worth carrying below which an idea is not drawn."""
+MAX_BROKEN = 2
+RESOLVE = 0.1
+"""Share of choices that have a coder bring in a good idea that clashes with the others, if any."""
+MIN_CLASHES = 2
 KINDS = (
     Kind.ARCHITECTURE,
     Kind.OPTIMISER,
@@ -34,84 +41,98 @@ KINDS = (
 )
 DIVERSE = 0.1
 """Share of proposals whose kind is the least tried: what pays may change as the best changes."""
-RETEST = 0.05
-"""Share of proposals that measure the leader again while it rests on fewer than `SURE` trials."""
-SURE = 3
-PLATEAU = 30
-"""Experiments without progress after which the search spreads out."""
-SPREAD = 0.25
-"""Sds that each child takes from a parent's draw on a plateau: start from elsewhere."""
 
 
 class Frontier:
     """Threads share beliefs, not a branch: what one finds, the others build on at once."""
 
     name = "frontier"
-    race_at = 4.0
+    race_at = 6.0
+
+    def final_set(self, findings: Findings) -> tuple[str, ...] | None:
+        """All ideas that are believed to help."""
+        return best_set(findings, findings.effects.gains()) or None
 
     def choose(self, findings: Findings, thread: int, rng: Random) -> Choice:
-        """Draw, and do what the best draw asks for."""
-        beliefs = findings.beliefs
-        top = [findings.nodes[t] for t in beliefs.top[:WIDTH] if t in findings.nodes]
-        if not top:
-            return Choice("improve", (findings.head.tree,), draw_kind(findings, rng))
-        leader = beliefs.known[top[0].tree]
-        if top[0].label != "start" and leader.n < SURE and rng.random() < RETEST:
-            return Choice("retest", (top[0].tree,))
-        is_stuck = findings.since_progress > PLATEAU
-        draws = {}
-        for node in top:
-            belief = beliefs.known[node.tree]
-            fee = SPREAD * beliefs.sd * sqrt(belief.n_children) if is_stuck else 0.0
-            draws[node.tree] = beliefs.draw(node.tree, rng, TEMPER) - fee
-        best = max(top, key=lambda n: draws[n.tree])
-        kind = draw_kind(findings, rng)
-        # A new idea brings what its kind is believed to give; a merge what the branches hold.
-        aim = draws[best.tree] + beliefs.expected_gain(kind)
-        if pair := best_pair(findings, top, draws, aim):
-            return Choice("combine", pair)
-        return Choice("improve", (best.tree,), kind)
+        """Draw what to carry, and which kind of idea to add."""
+        gains = findings.effects.gains()
+        if rng.random() < EXPLOIT and (best := best_set(findings, gains)):
+            base = nearest(findings, best)
+            if not (base.ideas == best and base.n_all >= 2):
+                return Choice("retest", (base.tree,), carry=best)
+        if rng.random() < RESOLVE and (idea := worst_clash(findings, gains)):
+            others = tuple(i for i in best_set(findings, gains) if i != idea)
+            base = nearest(findings, others)
+            return Choice("combine", (base.tree,), carry=others, resolve=idea)
+        carry = drawn_set(findings, gains, rng)
+        base = nearest(findings, carry)
+        return Choice("improve", (base.tree,), draw_kind(findings, gains, rng), carry)
 
 
-def best_pair(
-    findings: Findings, top: list[Node], draws: dict[str, float], aim: float
-) -> tuple[str, str] | None:
-    """Two branches whose gains, added, are drawn above `aim`; `None` when none are."""
-    found: tuple[float, tuple[str, str]] | None = None
-    among = sorted(top, key=lambda n: -draws[n.tree])[:COMBINE_AMONG]
-    for i, first in enumerate(among):
-        for second in among[i + 1 :]:
-            if not can_combine(findings, first, second):
-                continue
-            base = findings.common((first.tree, second.tree))
-            if base not in findings.beliefs.known:
-                continue
-            shared = findings.beliefs.known[base].mean
-            total = draws[first.tree] + draws[second.tree] - shared
-            if total > aim and (found is None or total > found[0]):
-                found = (total, (first.tree, second.tree))
-    return found[1] if found else None
+def drawn_set(findings: Findings, gains: Gains, rng: Random) -> tuple[str, ...]:
+    """Ideas whose drawn effect is above zero."""
+    drawn = {}
+    for i, idea in enumerate(gains.ideas):
+        luck = rng.gauss(0.0, 1.0)
+        if gains.worth[i] < LIKELY or not is_sound(findings, idea):
+            continue
+        value = float(gains.mean[i]) + TEMPER * luck * float(gains.sd[i])
+        if value > 0.0:
+            drawn[idea] = value
+    return strongest(drawn)
 
 
-def draw_kind(findings: Findings, rng: Random) -> Kind:
+def best_set(findings: Findings, gains: Gains) -> tuple[str, ...]:
+    """Ideas that are believed to help."""
+    return strongest(
+        {
+            idea: float(gains.mean[i])
+            for i, idea in enumerate(gains.ideas)
+            if gains.mean[i] > 0.0 and gains.worth[i] >= LIKELY and is_sound(findings, idea)
+        }
+    )
+
+
+def worst_clash(findings: Findings, gains: Gains) -> str:
+    """The best idea that had to be left out because it clashes; empty when there is none."""
+    found = ""
+    most = 0.0
+    for i, idea in enumerate(gains.ideas):
+        source = findings.sources[idea]
+        if gains.mean[i] > most and source.n_clashed >= MIN_CLASHES and source.commits:
+            found, most = idea, float(gains.mean[i])
+    return found
+
+
+def strongest(values: dict[str, float]) -> tuple[str, ...]:
+    """All ideas with a value, but of several values of one constant the best alone."""
+    return ideas_of(sorted(values, key=lambda idea: values[idea]))
+
+
+def is_sound(findings: Findings, idea: str) -> bool:
+    """Whether an idea may be carried: it ran, and is no cheat."""
+    source = findings.sources[idea]
+    return bool(source.n_run) and source.n_broken < MAX_BROKEN
+
+
+def nearest(findings: Findings, ideas: tuple[str, ...]) -> Node:
+    """The known candidate that lacks the fewest of these ideas and has no others."""
+    if known := findings.by_ideas.get(ideas):
+        return findings.nodes[known]
+    wanted = set(ideas)
+    best = findings.nodes[findings.start]
+    for node in (*findings.top, *(findings.nodes[t] for t in findings.recent)):
+        if len(node.ideas) > len(best.ideas) and wanted.issuperset(node.ideas):
+            best = node
+    return best
+
+
+def draw_kind(findings: Findings, gains: Gains, rng: Random) -> Kind:
     """The kind that a draw says gives most, and now and then the one that was tried least."""
     if rng.random() < DIVERSE:
         return min(KINDS, key=lambda k: (findings.kinds[k].tried if k in findings.kinds else 0, k))
-    return max(KINDS, key=lambda k: findings.beliefs.draw_gain(k, rng))
-
-
-def can_combine(findings: Findings, head: Node, other: Node) -> bool:
-    """Whether merging would add to the head something that it lacks, and was not tried."""
-    return (
-        "start" not in (head.label, other.label)
-        and not set(other.moves) <= set(head.moves)
-        and not any(
-            m.split("=")[0] == h.split("=")[0]
-            for m in other.moves
-            for h in head.moves
-            if m != h and "=" in m
-        )
-        and not findings.tried_on((head.tree, other.tree))
-        and not findings.is_ancestor(other.tree, head.tree)
-        and not findings.is_ancestor(head.tree, other.tree)
-    )
+    seen: dict[Kind, Array] = {}
+    for i, idea in enumerate(gains.ideas):
+        kind = findings.effects.ideas[idea].kind
+        seen[kind] = seen.get(kind, 0.0) + gains.shares[i]
+    return findings.effects.kinds.draw(KINDS, seen, rng)

@@ -14,6 +14,10 @@ class Greedy:
     name = "greedy"
     race_at = 0.0
 
+    def final_set(self, findings: Findings) -> tuple[str, ...] | None:
+        """What was measured as it is."""
+        return None
+
     def choose(self, findings: Findings, thread: int, rng: Random) -> Choice:
         """Improve the head."""
         return Choice("improve", (findings.head.tree,))

@@ -42,6 +42,10 @@ class Islands:
         # Derived from the findings alone: kept so that a choice need not read all of them again.
         self._maps: WeakKeyDictionary[Findings, Maps] = WeakKeyDictionary()
 
+    def final_set(self, findings: Findings) -> tuple[str, ...] | None:
+        """What was measured as it is."""
+        return None
+
     def choose(self, findings: Findings, thread: int, rng: Random) -> Choice:
         """A parent from the next island's map, by exploitation, exploration or fitness."""
         maps = self._maps.setdefault(findings, Maps())

@@ -20,6 +20,11 @@ class Choice:
     """Tree hashes; two or more for `combine`."""
     kind_hint: Kind | None = None
     """A kind of change that would keep the search diverse."""
+    carry: tuple[str, ...] | None = None
+    """Known ideas that are to be in what is changed or measured: those that the first parent lacks
+    are merged into it. `None` takes the parents as they are."""
+    resolve: str = ""
+    """A known idea that clashes with these, for a coder to make it fit."""
 
 
 class SearchPolicy(Protocol):
@@ -29,6 +34,10 @@ class SearchPolicy(Protocol):
     race_at: float
     """Sds above the reference from which a first trial is worth a race. What is below stays
     unproven and may be built on all the same. Never laxer than the gate's own."""
+
+    def final_set(self, findings: Findings) -> tuple[str, ...] | None:
+        """Known ideas that the candidate to certify should be made of; `None` where only what was
+        measured as it is may be certified."""
 
     def choose(self, findings: Findings, thread: int, rng: Random) -> Choice:
         """Where a thread goes next. `findings` holds at least the start."""

@@ -26,6 +26,10 @@ class Tree:
     name = "tree"
     race_at = 0.0
 
+    def final_set(self, findings: Findings) -> tuple[str, ...] | None:
+        """What was measured as it is."""
+        return None
+
     def choose(self, findings: Findings, thread: int, rng: Random) -> Choice:
         """Draft while there are few drafts, else debug or improve."""
         if findings.n_proposals < N_DRAFTS:

@@ -220,17 +220,14 @@ def test_the_head_is_the_best_that_won_and_moves_are_credited() -> None:
     assert findings.tried_on(("start",)) == {"+a": "p-left", "+b": "p-right"}
 
 
-def test_frontier_merges_branches_that_won_side_by_side_once_and_greedy_improves_the_head() -> None:
+def test_frontier_carries_what_is_believed_to_help_and_greedy_improves_the_head() -> None:
     findings = grown()
-    choice = make_policy("frontier").choose(findings, 0, Random(0))
-    assert choice.mode == "combine"
-    assert set(choice.parents) == {"left", "right"}  # which comes first is drawn
-    merged = Proposal(
-        "p-m", 0, 1, "h", Kind.COMBINATION, choice.parents, "playbook", {"merge": True}
-    )
-    findings.note_proposal(merged)
-    again = make_policy("frontier").choose(findings, 0, Random(0))
-    assert again.mode == "improve"
+    policy = make_policy("frontier")
+    choices = [policy.choose(findings, 0, Random(seed)) for seed in range(20)]
+    carried = Counter(idea for choice in choices for idea in choice.carry or ())
+    assert set(carried) == {"a", "b"} and min(carried.values()) > 12
+    assert all(set(findings.nodes[c.parents[0]].ideas) <= set(c.carry or ()) for c in choices)
+    assert policy.final_set(findings) == ("a", "b")
     assert make_policy("greedy").choose(findings, 0, Random(0)).parents == ("left",)
 
 

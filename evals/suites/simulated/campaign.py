@@ -7,10 +7,12 @@ side: all of a round choose before any of them has a result.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from novum.agents.search.findings import Findings
+from novum.agents.search.findings import CARRY, Findings
+from novum.agents.search.frontier import nearest
 from novum.agents.search.protocol import Choice, SearchPolicy
 from novum.evals.audit import retry_at
 from novum.evals.significance import Design, NoiseModel, race, search_gate
@@ -74,6 +76,8 @@ class Campaign:
         self.rng = Random(f"{landscape.name}/{landscape.seed}/{seed}/{budget}")
         self.findings = Findings("higher")
         self.ideas: dict[str, Ideas] = {}
+        self.made_on: dict[str, Ideas] = {}
+        """What was there when an idea was written."""
         self.arms: dict[str, list[float | None]] = {}
         """Unselected trials by tree, the youngest last: the noise model's arms."""
         self.cost = 0.0
@@ -107,10 +111,16 @@ class Campaign:
         self, choice: Choice, thread: int, rng: Random, reference: str
     ) -> tuple[Proposal, Ideas, str]:
         self.n_proposals += 1
-        ideas = frozenset[str]().union(*(self.ideas[t] for t in choice.parents))
+        parents = choice.parents
+        if choice.carry is not None:
+            parents = (self._put_together(choice.parents[0], choice.carry, rng),)
+        ideas = frozenset[str]().union(*(self.ideas[t] for t in parents))
         kind: Kind = Kind.COMBINATION
         move: Json = {} if choice.mode == "retest" else {"merge": True}
-        if choice.mode not in ("combine", "retest"):
+        if choice.resolve:  # a coder makes it fit
+            ideas, kind = ideas | {choice.resolve}, kind_of(choice.resolve)
+            move = {CARRY: choice.resolve}
+        elif choice.mode not in ("combine", "retest"):
             new = draw_idea(choice.kind_hint, rng)
             ideas, kind, move = ideas | {new}, kind_of(new), {"apply": [new]}
         proposal = Proposal(
@@ -119,21 +129,45 @@ class Campaign:
             iteration=self.n_proposals,
             hypothesis="",
             kind=kind,
-            parents=choice.parents,
+            parents=parents,
             brain="",
             move=move,
         )
         self.findings.note_proposal(proposal)
         return proposal, ideas, reference
 
+    def _put_together(self, base: str, carry: tuple[str, ...], rng: Random) -> str:
+        """A candidate with these ideas: the base, and the others merged into it one by one."""
+        ideas, left = set(self.ideas[base]), []
+        for idea in sorted(set(carry) - ideas):
+            made_on = self.made_on[idea]
+            others = ((other, self.made_on[other]) for other in ideas)
+            if any(
+                idea not in theirs and other not in made_on and self.landscape.clash(idea, other)
+                for other, theirs in others
+            ):
+                left.append(idea)
+            else:
+                ideas.add(idea)
+        self.findings.note_clashes(left)
+        known = self.findings.by_ideas.get(tuple(sorted(ideas)))
+        if known is None:
+            known = f"c{len(self.ideas)}"
+            self.ideas[known] = frozenset(ideas)
+            made = Candidate(known, known, (base,), f"carry:{known}", "")
+            self.findings.note_candidate(made, carried=tuple(sorted(ideas)))
+        return known
+
     def _experiment(self, proposal: Proposal, ideas: Ideas, reference: str) -> None:
         is_merge = len(proposal.parents) > 1
-        if is_merge and self.rng.random() < self.landscape.conflict:
+        if is_merge and self._clashes(proposal.parents):
             self.findings.note_dropped(proposal.id, is_broken=False)
             return
         tree = f"t{proposal.id}" if proposal.move else proposal.parents[0]
         if proposal.move:
             self.ideas[tree] = ideas
+            for new in (*proposal.move.get("apply", ()), *proposal.move.get(CARRY, "").split()):
+                self.made_on[new] = ideas
             self.findings.note_candidate(Candidate(tree, tree, proposal.parents, proposal.id, ""))
         label, gain = self._judge(proposal, tree, reference)
         if label is Label.PROMISING:
@@ -143,6 +177,10 @@ class Campaign:
         self.findings.note_verdict(
             Verdict(f"v{proposal.id}", proposal.id, tree, reference, label, "", gain)
         )
+
+    def _clashes(self, parents: Sequence[str]) -> bool:
+        one, other = (self.ideas[t] for t in parents[:2])
+        return any(self.landscape.clash(i, j) for i in one - other for j in other - one)
 
     def _judge(self, proposal: Proposal, tree: str, reference: str) -> tuple[Label, float | None]:
         first = [self._trial(tree, proposal.id, Purpose.SEARCH)]
@@ -208,7 +246,7 @@ class Campaign:
         return NoiseModel.from_arms(self.arms)
 
     def _certify(self) -> Outcome:
-        best = [node.tree for node in self.findings.finalists(MAX_FALLBACKS)]
+        best = self._finalists()
         claimed, champion = None, None
         for rank, tree in enumerate(best):
             if rank and self.cost + 4 > self.budget:
@@ -231,6 +269,17 @@ class Campaign:
             n_ideas=self.n_proposals,
             head_gain=self.landscape.value(self.ideas[best[0]]) if best else 0.0,
         )
+
+    def _finalists(self) -> list[str]:
+        best = [node.tree for node in self.findings.finalists(MAX_FALLBACKS)]
+        final = self.policy.final_set(self.findings)
+        if final is None:
+            return best
+        base = nearest(self.findings, final).tree
+        tree = self._put_together(base, final, self.rng)
+        nodes = [self.findings.nodes[t] for t in best]
+        final_node = self.findings.nodes[tree]
+        return [n.tree for n in self.findings.with_final(nodes, final_node, MAX_FALLBACKS)]
 
     def _confirm(self, tree: str, n_tried: int) -> float | None:
         arms: tuple[list[float | None], list[float | None]] = ([], [])

@@ -59,8 +59,8 @@ class Landscape:
     drift: float = 0.0
     """Amplitude, in sds of the noise, of a slow wave that shifts all trials alike."""
     period: float = 150.0
-    conflict: float = 0.1
-    """Chance that a merge of two branches does not apply."""
+    conflict: float = 0.25
+    """Chance that two ideas for the same part, written apart, cannot be merged."""
     seed: int = 0
     _cache: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
 
@@ -93,7 +93,7 @@ class Landscape:
         if self.interaction:
             parts: dict[int, list[str]] = {}
             for idea in ordered:
-                parts.setdefault(int(idea.rpartition(":")[2], 16) % N_PARTS, []).append(idea)
+                parts.setdefault(part_of(idea), []).append(idea)
             for same in parts.values():
                 for pair in combinations(same, 2):
                     key = f"{self.seed}/{pair}"
@@ -111,6 +111,13 @@ class Landscape:
         rng = Random(f"{self.seed}/{idea}/shy")
         return kind_of(idea) is Kind.ARCHITECTURE and rng.random() < self.partners
 
+    def clash(self, one: str, other: str) -> bool:
+        """Whether two ideas that were written apart change the same lines."""
+        if part_of(one) != part_of(other):
+            return False
+        pair = "/".join(sorted((one, other)))
+        return Random(f"{self.seed}/{pair}/clash").random() < self.conflict
+
     def measure(self, ideas: Ideas, clock: float, rng: Random) -> float | None:
         """One trial at full fidelity; `None` when it crashes."""
         if any(self.crashes(i) for i in ideas):
@@ -125,6 +132,11 @@ class Landscape:
 def kind_of(idea: str) -> Kind:
     """The kind that an idea's name begins with."""
     return Kind(idea.split(":", 1)[0])
+
+
+def part_of(idea: str) -> int:
+    """Which part of the program an idea changes."""
+    return int(idea.rpartition(":")[2], 16) % N_PARTS
 
 
 def draw_idea(kind: Kind | None, rng: Random) -> str:
@@ -154,7 +166,7 @@ def landscapes(seed: int) -> list[Landscape]:
     usual = _mixes(0.15, 1.0, 0.45, 1.5)
     return [
         Landscape("additive", usual, seed=seed),
-        Landscape("interactions", usual, interaction=0.7, conflict=0.2, seed=seed),
+        Landscape("interactions", usual, interaction=0.7, conflict=0.5, seed=seed),
         Landscape("deceptive", usual, fade=0.5, partners=0.25, seed=seed),
         Landscape("drifting", usual, drift=1.5, seed=seed),
         Landscape("null", _mixes(0.0, 0.0, 0.5, 1.5), seed=seed),

@@ -235,6 +235,23 @@ class Archive:
             }
         return MergeResult(files, conflicts)
 
+    def carry(self, files: Mapping[str, bytes], before: str, after: str) -> MergeResult:
+        """The change from one candidate to another, merged into files that need be neither.
+
+        Writes the files as objects, but no candidate.
+        """
+        self._check_writable()
+        with self._lock, _writes(self.path):
+            ours = self._write_tree(files)
+            index = self._repo.merge_trees(self._tree(before), ours, self._tree(after))
+            conflicts = tuple(self._conflict(entries) for entries in index.conflicts or ())
+            broken = {conflict.path for conflict in conflicts}
+            merged = {
+                entry.path: self._blob(entry.id) for entry in index if entry.path not in broken
+            }
+            self._loose.count(2)
+        return MergeResult(merged, conflicts)
+
     # --- inside ---
 
     def _check_writable(self) -> None:
