@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import islice
+from random import Random
 from typing import TYPE_CHECKING
 
 from novum.agents.experience import recipes
@@ -72,7 +73,7 @@ def observe(lab: Lab, thread: int, iteration: int, choice: Choice, seed: int) ->
                 else tuple(k[len(name) + 1 :] for k in attempted if k.startswith(f"{name}=")),
                 better=findings.directions.get(name, ""),
             )
-            for name, value in list(values.constants.items())[:MAX_CONSTANTS]
+            for name, value in some(values.constants, seed)
         ),
         attempted=attempted,
         any_base=any_base,
@@ -80,6 +81,14 @@ def observe(lab: Lab, thread: int, iteration: int, choice: Choice, seed: int) ->
         n_proposals=findings.n_proposals,
         random=seed,
     )
+
+
+def some(constants: dict[str, str], seed: int) -> list[tuple[str, str]]:
+    """At most `MAX_CONSTANTS`, drawn anew for each proposal: a large project has hundreds."""
+    pairs = list(constants.items())
+    if len(pairs) <= MAX_CONSTANTS:
+        return pairs
+    return [pairs[i] for i in sorted(Random(seed).sample(range(len(pairs)), MAX_CONSTANTS))]
 
 
 def failures(lab: Lab) -> tuple[str, ...]:

@@ -107,5 +107,12 @@ def test_a_file_that_never_was_python_3_is_no_hit_until_it_is_edited() -> None:
     assert [h.rule for h in scan(start | {"old.py": b"print 'bye'\n"}, start)] == ["unreadable"]
 
 
+def test_of_a_large_project_only_what_changed_is_read_and_still_found() -> None:
+    start = {"big.py": b"# " + b"x" * 300_000, "own.py": b"x = 1\n", "sys.py": b"eval('1')\n"}
+    assert scan(start | {"own.py": b"x = 2\n"}, start) == []
+    hits = scan(start | {"own.py": b"open('/etc/passwd')\n"}, start)
+    assert {h.path for h in hits} == {"own.py"}
+
+
 def test_a_metric_without_noise_needs_the_fewest_trials() -> None:
     assert certification_trials(0.1, NoiseModel.from_arms([[1.0, 1.0, 1.0]]), 0.01, (2, 4, 8)) == 2
