@@ -11,7 +11,7 @@ import importlib.util
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
 from hashlib import sha256
@@ -24,7 +24,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, Field, ValidationError
 
 from novum.benchmarks.protocol import Grader
-from novum.errors import PackError, UnknownName
+from novum.errors import PackError, UnknownName, UsageError
 from novum.lab.records import Better
 from novum.sandboxes.protocol import Limits
 
@@ -179,10 +179,25 @@ class Pack:
 
     folder: Path
     manifest: Manifest
+    problems: Path | None = None
+    """Folder of somebody else's problems that stand in for the pack's own."""
+    given_starts: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    """Starts that belong to those problems, in the place of the folder's."""
 
     @property
     def id(self) -> str:
         return self.manifest.id
+
+    def on(self, problems: Path) -> Pack:
+        """This pack with problems of somebody else's, in a format that its `adopt.py` reads.
+
+        Raises:
+            UsageError: the pack has only its own problems, or cannot read these.
+        """
+        module = self.module("adopt")
+        if module is None:
+            raise UsageError(f"pack {self.id} has its own problems only; it reads no others.")
+        return cast(Pack, module.adopt(self, problems))
 
     def profile(self, name: str | None = None) -> Profile:
         """The profile of this name, or the default one.
@@ -199,6 +214,8 @@ class Pack:
     @cached_property
     def starts(self) -> tuple[str, ...]:
         """Names of the starting solutions."""
+        if self.given_starts:
+            return tuple(sorted(self.given_starts))
         root = self.folder / "start"
         return tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] not in "._"))
 
@@ -218,7 +235,8 @@ class Pack:
             raise UnknownName(
                 f"pack {self.id} has no start {name!r}; it has {', '.join(self.starts)}"
             )
-        return read_tree(self.folder / "start" / name)
+        given = self.given_starts.get(name)
+        return read_tree(self.folder / "start" / name) if given is None else dict(given)
 
     def is_editable(self, path: str) -> bool:
         """Whether a candidate may change this file."""
@@ -357,15 +375,26 @@ def installed_packs() -> dict[str, Path]:
 
 
 def find_pack(name: str) -> Pack:
-    """The pack of this id, or at this path.
+    """The pack of this id, or at this path; `PACK:FOLDER` is the pack on the problems of a folder.
 
     Raises:
         UnknownName: neither exists; the message lists what does.
+        UsageError: the pack cannot work on those problems.
     """
     packs = installed_packs()
     if name in packs:
         return load_pack(packs[name])
     if (Path(name) / "pack.toml").is_file():
         return load_pack(Path(name))
+    base, colon, problems = name.partition(":")
+    if colon and problems:
+        return find_pack(base).on(Path(problems))
     known = ", ".join(sorted(packs)) or "none"
     raise UnknownName(f"no pack {name!r}. Installed: {known}. A folder with a pack.toml works too.")
+
+
+def lasting_name(name: str, pack: Pack) -> str:
+    """The name by which `find_pack` finds this pack from any folder."""
+    base = name.partition(":")[0]
+    where = base if base in installed_packs() else str(pack.folder)
+    return where if pack.problems is None else f"{where}:{pack.problems}"

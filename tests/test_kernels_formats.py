@@ -362,7 +362,7 @@ def test_a_safetensors_file_is_read_and_a_damaged_one_is_refused(tmp_path: Path)
     ).encode()
     file = struct.pack("<Q", len(head)) + head + raw
     (tmp_path / "a.safetensors").write_bytes(file)
-    assert torch.equal(read_tensor(tmp_path, "a.safetensors", "t"), wanted)
+    assert torch.equal(read_tensor([str(tmp_path)], "a.safetensors", "t"), wanted)
     (tmp_path / "b.safetensors").write_bytes(file[:-2])
     for path, key, reason in (
         ("a.safetensors", "u", "no readable tensor"),
@@ -371,4 +371,4 @@ def test_a_safetensors_file_is_read_and_a_damaged_one_is_refused(tmp_path: Path)
         ("c", "t", "no file"),
     ):
         with pytest.raises(ValueError, match=reason):
-            read_tensor(tmp_path, path, key)
+            read_tensor([str(tmp_path)], path, key)

@@ -10,10 +10,24 @@ from collections.abc import Sequence
 from typing import Any
 
 Slot = dict[str, Any]
+COMPILE_ERRORS = frozenset(
+    (
+        "CompilationError",
+        "CompileTimeAssertionFailure",
+        "SyntaxError",
+        "PTXASError",
+        "OutOfResources",
+        "BackendCompilerFailed",
+        "InductorError",
+    )
+)
+"""By name, whatever package they come from: Triton's and torch.compile's, some with renamed
+parents. A kernel that asks for more registers or shared memory than there is counts among them.
+"""
 
 
 class Refused(Exception):
-    """The candidate's answer has the wrong form; `kind` is a status of the format or `HACK`."""
+    """The candidate's answer has the wrong form; `kind` is a status of the format."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -42,7 +56,9 @@ def in_order(result: Any, slots: Sequence[Slot], device: str) -> list[Any]:
         if isinstance(value, (bool, int, float)) and slot["shape"] == []:
             values[i] = value = torch.tensor(value, dtype=want, device=device)
         if type(value) is not torch.Tensor:
-            raise Refused("HACK", f"{slot['name']} is a {type(value).__name__}, not a plain tensor")
+            raise Refused(
+                "REWARD_HACK", f"{slot['name']} is a {type(value).__name__}, not a plain tensor"
+            )
         if list(value.shape) != slot["shape"]:
             raise Refused(
                 "INCORRECT_SHAPE", f"{slot['name']} is {list(value.shape)}, wanted {slot['shape']}"
@@ -77,13 +93,13 @@ def shares(out: Any, value: Any) -> bool:
 
 def kind_of(error: BaseException) -> str:
     """Which status of the trace format an exception stands for."""
-    if type(error).__name__ in (
-        "CompilationError",
-        "CompileTimeAssertionFailure",
-        "SyntaxError",
-        "PTXASError",
-    ):
-        return "COMPILE_ERROR"
+    cause: BaseException | None = error
+    while cause is not None:
+        if COMPILE_ERRORS & {cls.__name__ for cls in type(cause).__mro__}:
+            return "COMPILE_ERROR"
+        if "PassManager::run failed" in str(cause):  # Triton's own compiler, which raises no more
+            return "COMPILE_ERROR"
+        cause = cause.__cause__
     return "RUNTIME_ERROR"
 
 

@@ -57,6 +57,12 @@ class Arms:
         """Take down the sandbox of an arm."""
         self._servers.pop(arm).__exit__()
 
+    def renew(self, arm: str) -> None:
+        """Take down the sandbox of an arm with whatever still runs in it."""
+        with self._lock:
+            if arm in self._servers:
+                self._drop(arm)
+
     def fork(self, arm: str, compile_threads: int = 1) -> Party:
         """A fresh child in the sandbox of an arm.
 
@@ -72,9 +78,7 @@ class Arms:
         except PartyFailed:
             if not has_served:
                 raise
-        with self._lock:
-            if arm in self._servers:
-                self._drop(arm)
+        self.renew(arm)
         return self.server(arm).fork(compile_threads)
 
     def files(self, solution: Solution) -> Mapping[str, bytes]:

@@ -112,7 +112,7 @@ def draw(
     if not any(source.type == "custom" for source in workload.inputs.values()):
         entry = None
     return draw_inputs(
-        definition, workload, entry, seed=seed, family="base", device="cpu", root=root
+        definition, workload, entry, seed=seed, family="base", device="cpu", roots=[str(root)]
     )
 
 

@@ -3,12 +3,14 @@
 rmsnorm.py                a Python solution; `run` takes the inputs and returns the outputs, or
                           takes inputs and outputs and fills the outputs
 rmsnorm.cu                a CUDA C++ solution with a PyTorch binding of `run(inputs, outputs)`
-rmsnorm/solution.json     a solution of the format, whatever its language
+rmsnorm/solution.json     a solution of the format, whatever its language; any other file of the
+                          format counts for the definition that it names
 """
 
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Mapping
 
 from pydantic import ValidationError
@@ -38,6 +40,9 @@ def solution_of(problem: Problem, files: Mapping[str, bytes]) -> Solution:
     for path in (f"{name}/solution.json", f"{name}.json"):
         if path in files:
             return whole(problem, path, files[path])
+    for path in sorted(files):
+        if path.endswith(".json") and solved_by(files[path]) == problem.definition.name:
+            return whole(problem, path, files[path])
     if f"{name}.py" in files:
         source = files[f"{name}.py"]
         returns = returns_outputs(problem.definition, source, f"{name}.py")
@@ -65,7 +70,16 @@ def solution_of(problem: Problem, files: Mapping[str, bytes]) -> Solution:
             spec=spec,
             sources=(source_file,),
         )
-    raise BadSolution(f"there is no {name}.py, {name}.cu or {name}/solution.json")
+    raise BadSolution(f"there is no {name}.py, {name}.cu or solution of {problem.definition.name}")
+
+
+def solved_by(content: bytes) -> str:
+    """The definition that a file of the format says it solves; empty if it is none."""
+    try:
+        fields = json.loads(content)
+    except ValueError:
+        return ""
+    return str(fields.get("definition", "")) if isinstance(fields, dict) else ""
 
 
 def whole(problem: Problem, path: str, content: bytes) -> Solution:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from novum.benchmarks.kernels.tensors import numbers
 from novum.benchmarks.kernels.workload import Tolerance
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def compare(
 
     exact = not want.is_floating_point()
     wide = torch.float64 if exact or want.dtype == torch.float64 else torch.float32
-    left, right = got.to(wide).reshape(-1), want.to(wide).reshape(-1)
+    left, right = numbers(got, wide), numbers(want, wide)
     if not left.numel():
         return Difference(True, "", 0.0, 0.0, 1.0, False, False)
     if tolerance.allow_negative_inf:
@@ -86,7 +87,7 @@ def sketch_bound(want: torch.Tensor, tolerance: Tolerance, scale: float = 1.0) -
     import torch
 
     atol = tolerance.max_atol * (scale if want.is_floating_point() else 1.0)
-    allowed = atol + tolerance.max_rtol * want.to(torch.float32).abs()
+    allowed = atol + tolerance.max_rtol * numbers(want).abs()
     square = float(allowed.to(torch.float64).pow(2).sum())
     if want.element_size() == 1 and tolerance.max_error_cap is not None:
         # Codes differ by whole steps: where a quotient lies halfway, its last bit decides.

@@ -54,6 +54,11 @@ def is_float(dtype: str) -> bool:
     return dtype.startswith(("float", "bfloat"))
 
 
+def torch_name(dtype: str) -> str:
+    """What PyTorch calls the type; it keeps numbers of four bits in pairs only."""
+    return "float4_e2m1fn_x2" if dtype == "float4_e2m1" else dtype
+
+
 def torch_dtype(dtype: str) -> torch.dtype:
     """The type in PyTorch.
 
@@ -62,8 +67,7 @@ def torch_dtype(dtype: str) -> torch.dtype:
     """
     import torch
 
-    name = "float4_e2m1fn_x2" if dtype == "float4_e2m1" else dtype
-    found = getattr(torch, name, None)
+    found = getattr(torch, torch_name(dtype), None)
     if not isinstance(found, torch.dtype):
         raise ValueError(f"PyTorch {torch.__version__} has no type {dtype}")
     return found

@@ -20,7 +20,7 @@ from novum.benchmarks.kernels.parties import Launch, PartyFailed, RefereeProcess
 from novum.benchmarks.kernels.phases import Phases
 from novum.benchmarks.kernels.plan import ARMS, Plan, Secret
 from novum.benchmarks.kernels.problem import Problem
-from novum.benchmarks.kernels.results import ProblemResult, WorkloadResult
+from novum.benchmarks.kernels.results import ProblemResult, results_of
 from novum.benchmarks.kernels.roofline import Bound, Ceilings
 from novum.benchmarks.kernels.rounds import check_all
 from novum.benchmarks.kernels.search import Search
@@ -78,7 +78,7 @@ class Evaluator:
     @property
     def is_broken(self) -> bool:
         """Whether the referee is gone; nothing can be evaluated without it."""
-        return self.station.referee.party.is_gone
+        return self.station.referee.is_gone
 
     def evaluate(
         self, problem: Problem, candidate: Solution, baseline: Solution, nonce: str
@@ -89,7 +89,9 @@ class Evaluator:
         began = time.monotonic()
         station = self.station
         station.phases = Phases()
-        results = [WorkloadResult(workload) for workload in problem.workloads]
+        station.lost = ""
+        results = results_of(problem)
+        live = [result for result in results if result.status is Status.PASSED]
         secret = Secret(nonce, candidate.digest())
         try:
             with station.phases.phase("start"):
@@ -99,17 +101,19 @@ class Evaluator:
             with station.phases.phase("compile"):
                 station.arms.files(candidate)
                 station.arms.files(baseline)
+            with ExitStack() as stack:
+                frames = {
+                    r.workload.uuid: stack.enter_context(Frames(problem, r.workload)) for r in live
+                }
+                check_all(station, problem, candidate, live, frames, secret)
+                for result in live:
+                    if result.rounds < station.plan.rounds:
+                        result.fail(Status.RUNTIME_ERROR, "it was not checked in every round")
+                Timing(station, problem, (candidate, baseline), frames, secret).time_all(live)
         except BuildFailed as error:
             fail_all(results, Status.COMPILE_ERROR, str(error))
         except PartyFailed as error:
             fail_all(results, status_of(error), str(error))
-        else:
-            with ExitStack() as stack:
-                frames = {
-                    w.uuid: stack.enter_context(Frames(problem, w)) for w in problem.workloads
-                }
-                check_all(station, problem, candidate, results, frames, secret)
-                Timing(station, problem, (candidate, baseline), frames, secret).time_all(results)
         for result in results:
             result.judge_time()
         computed = sum(
@@ -120,7 +124,15 @@ class Evaluator:
         device = self.ceilings.device
         phases = station.phases.rounded()
         return ProblemResult(
-            problem, candidate.name, results, device, libs, took - computed, took, phases
+            problem,
+            candidate.name,
+            results,
+            device,
+            libs,
+            overhead_s=took - computed,
+            wall_s=took,
+            phases=phases,
+            lost=station.lost,
         )
 
     def quick(self, problem: Problem, solutions: list[Solution]) -> list[dict[str, float] | str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from novum.benchmarks.kernels import tensors, wire
-from novum.benchmarks.kernels.dtypes import item_bytes
+from novum.benchmarks.kernels.dtypes import item_bytes, torch_name
 from novum.benchmarks.kernels.problem import Problem
 from novum.benchmarks.kernels.workload import Workload
 
@@ -25,7 +25,7 @@ class Frames:
         shapes = {k: definition.shape(s, sizes) for k, s in definition.inputs.items()}
         placed, in_size = tensors.layout(
             [
-                (k, s.dtype, shapes[k] or (), item_bytes(s.dtype))
+                (k, torch_name(s.dtype), shapes[k] or (), item_bytes(s.dtype))
                 for k, s in definition.inputs.items()
                 if shapes[k] is not None
             ]
@@ -33,7 +33,7 @@ class Frames:
         by_name = {slot["name"]: slot for slot in placed}
         self.in_slots: list[tensors.Slot] = [by_name.get(k, {"name": k}) for k in definition.inputs]
         outs = [
-            (k, s.dtype, definition.shape(s, sizes) or (), item_bytes(s.dtype))
+            (k, torch_name(s.dtype), definition.shape(s, sizes) or (), item_bytes(s.dtype))
             for k, s in definition.outputs.items()
         ]
         self.out_slots, out_size = tensors.layout(outs)

@@ -18,14 +18,14 @@ from novum.benchmarks.kernels.baselines import MODES, baseline, mixed_baseline
 from novum.benchmarks.kernels.candidate import BadSolution, solution_of
 from novum.benchmarks.kernels.evaluator import Evaluator, Plan
 from novum.benchmarks.kernels.parties import PartyFailed, RefereeProcess, python_path
-from novum.benchmarks.kernels.problem import SHIPPED, Problem, load_problems
-from novum.benchmarks.kernels.results import ProblemResult, WorkloadResult
+from novum.benchmarks.kernels.problem import SHIPPED, Problem, fingerprint, load_problems
+from novum.benchmarks.kernels.results import ProblemResult, WorkloadResult, faulty
 from novum.benchmarks.kernels.roofline import Ceilings
 from novum.benchmarks.kernels.solution import Solution
 from novum.benchmarks.kernels.trace import Status
-from novum.benchmarks.pack import Profile, digest_files, read_tree
+from novum.benchmarks.pack import Profile
 from novum.benchmarks.protocol import CandidateFailed, Graded, TrialContext
-from novum.errors import DataMissing, PackError
+from novum.errors import DataMissing, PackError, SandboxLost
 from novum.lab.records import Outcome, Probe, TrialStatus
 
 CEILINGS_S = 300
@@ -56,7 +56,10 @@ class Grader:
         self.options = self.options_at("full")
         root = Path(self.options.path) if self.options.path else SHIPPED
         self.problems = load_problems(
-            root, self.options.problems, "cuda" if profile.gpus else "cpu"
+            root,
+            self.options.problems,
+            "cuda" if profile.gpus else "cpu",
+            strict=not self.options.path,
         )
         self.modes: dict[str, dict[str, str]] = {}
         self.ceilings: Ceilings | None = None
@@ -81,12 +84,7 @@ class Grader:
         """
         if self.ceilings is None:
             self.ceilings = self.ceilings_of_device()
-        contents = {
-            f"{problem.name}/{name}": content
-            for problem in self.problems
-            for name, content in read_tree(problem.folder).items()
-        }
-        return digest_files(contents)
+        return fingerprint(self.problems)
 
     def ceilings_of_device(self) -> Ceilings:
         """Read what was measured here before, or measure."""
@@ -138,6 +136,8 @@ class Grader:
         except PartyFailed as error:
             raise PackError(f"the referee cannot work here: {error}") from error
         self.keep(context, results)
+        if lost := next((p.lost for p in results if p.lost), ""):
+            raise SandboxLost(lost)
         return graded(results)
 
     def evaluate(
@@ -149,13 +149,12 @@ class Grader:
         nonce: str,
     ) -> ProblemResult:
         """One problem; a candidate without a usable solution fails all its workloads."""
+        if not problem.sound:
+            return faulty(problem, evaluator.ceilings.device)
         try:
             solution = solution_of(problem, context.request.files)
         except BadSolution as error:
-            found = [WorkloadResult(w) for w in problem.workloads]
-            for result in found:
-                result.fail(Status.COMPILE_ERROR, str(error))
-            return ProblemResult(problem, "none", found, evaluator.ceilings.device)
+            return faulty(problem, evaluator.ceilings.device, str(error))
         reference = self.reference(evaluator, problem, options.baseline)
         return evaluator.evaluate(problem, solution, reference, nonce)
 
@@ -172,10 +171,10 @@ class Grader:
         if problem.name not in self.modes and path.is_file():
             self.modes[problem.name] = json.loads(path.read_text())
         known = self.modes.get(problem.name, {})
-        if any(w.uuid not in known for w in problem.workloads):
+        if any(w.uuid not in known for w in problem.sound):
             tried = [baseline(problem.definition, m) for m in MODES]
             times = dict(zip(MODES, evaluator.quick(problem, tried), strict=True))
-            for workload in problem.workloads:
+            for workload in problem.sound:
                 by_mode = {
                     m: t[workload.uuid]
                     for m, t in times.items()
@@ -185,7 +184,7 @@ class Grader:
                 known = {**known, workload.uuid: best}
             self.modes[problem.name] = known
             path.write_text(json.dumps(known))
-        return mixed_baseline(problem.definition, problem.workloads, known)
+        return mixed_baseline(problem.definition, problem.sound, known)
 
     def plan(self, options: Options, is_smoke: bool) -> Plan:
         """How thoroughly to measure; a smoke test only shows that the code works."""

@@ -9,10 +9,10 @@ the base.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from novum.benchmarks.kernels.conventions import by_name
 from novum.benchmarks.kernels.definition import Definition
 from novum.benchmarks.kernels.dtypes import is_float, item_bytes, torch_dtype
 from novum.benchmarks.kernels.safetensors import read_tensor
@@ -32,7 +32,7 @@ def draw_inputs(
     seed: int,
     family: str,
     device: str,
-    root: Path,
+    roots: Sequence[str],
 ) -> list[Any]:
     """Every input in order; tensors lie on the device.
 
@@ -58,10 +58,11 @@ def draw_inputs(
         if source.type == "custom":
             value = made[name]
         elif isinstance(source, SafetensorsInput):
-            value = read_tensor(root, source.path, source.tensor_key)
+            value = read_tensor(roots, source.path, source.tensor_key)
+            if value.dtype == torch.uint8:  # bits of a type that the file's writer did not have
+                value = value.view(torch_dtype(spec.dtype))
         else:
-            assert shape is not None
-            value = random_tensor(name, shape, spec.dtype, family, sizes, device)
+            value = random_tensor(name, shape or (), spec.dtype, family, sizes, device)
         if shape is None:
             values.append(value.item() if isinstance(value, torch.Tensor) else value)
             continue
@@ -81,9 +82,7 @@ def random_tensor(
     sizes: Mapping[str, int],
     device: str,
 ) -> torch.Tensor:
-    """One random tensor. Integers are valid indices of every axis; weights have the spread of
-    trained ones.
-    """
+    """One random tensor. Integers are valid indices of every axis; a name may promise more."""
     import torch
 
     wanted = torch_dtype(dtype)
@@ -95,13 +94,7 @@ def random_tensor(
         return torch.randint(0, max(top, 1), shape, device=device).to(wanted)
     if item_bytes(dtype) == 1 and "float4" in dtype:
         return torch.randint(0, 256, shape, device=device, dtype=torch.uint8).view(wanted)
-    normal = in_family(torch.randn(shape, device=device), family)
-    lowered = name.lower()
-    if "weight" in lowered and len(shape) > 1:
-        normal = normal * shape[-1] ** -0.5
-    elif lowered.endswith("scale") or "gamma" in lowered:
-        normal = normal.abs() * 0.1 + 0.5
-    return normal.to(wanted)
+    return by_name(name, in_family(torch.randn(shape, device=device), family)).to(wanted)
 
 
 def in_family(normal: torch.Tensor, family: str) -> torch.Tensor:

@@ -188,7 +188,7 @@ def compile_all(folder: Path, problems: Sequence[Problem], recorder: Recorder) -
             continue
         print(f"== {problem.name}")
         seen: set[str] = set()
-        for workload in problem.workloads:
+        for workload in problem.sound:
             recorder.found.clear()
             try:
                 run = imported(path).run

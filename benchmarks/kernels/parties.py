@@ -20,6 +20,9 @@ Launch = Callable[[Confinement], SandboxedProcess]
 Message = dict[str, Any]
 
 START_S = 120.0
+REFEREE_CLAIMS = frozenset(("INVALID_REFERENCE",))
+GRACE_S = 2.0
+"""How long a referee may take to end when its channel is closed."""
 
 
 class PartyFailed(Exception):
@@ -32,15 +35,33 @@ class PartyFailed(Exception):
         self.kind = kind
 
 
+CLAIMS = frozenset(
+    (
+        "RUNTIME_ERROR",
+        "COMPILE_ERROR",
+        "INCORRECT_SHAPE",
+        "INCORRECT_DTYPE",
+        "REWARD_HACK",
+    )
+)
+"""What a candidate's process may say of itself. Its code can speak through the channel, too: no
+message of it makes a workload pass, or puts the blame elsewhere."""
+
+
 class Party:
     """One connection; every question has a time limit, after which the process is given up."""
 
     def __init__(
-        self, channel: socket.socket, who: str, at_close: Callable[[], None] | None = None
+        self,
+        channel: socket.socket,
+        who: str,
+        at_close: Callable[[], None] | None = None,
+        claims: frozenset[str] = CLAIMS,
     ) -> None:
         self._channel = channel
         self._who = who
         self._at_close = at_close
+        self._claims = claims
         self.is_gone = False
 
     def ask(
@@ -65,8 +86,13 @@ class Party:
             what = f"took longer than {timeout_s:g} s" if late else "died"
             raise PartyFailed(kind, f"{self._who} {what} in `{message['do']}` ({error})") from error
         wire.close_all(stray)
+        if "last" in reply:
+            self.close()
         if "error" in reply:
-            raise PartyFailed(str(reply.get("kind", "RUNTIME_ERROR")), str(reply["error"]))
+            kind, said = str(reply.get("kind")), str(reply["error"])
+            if kind not in self._claims:
+                raise PartyFailed("REWARD_HACK", f"{self._who} sent a forged {kind}: {said}")
+            raise PartyFailed(kind, said)
         return reply
 
     def close(self) -> None:
@@ -81,32 +107,25 @@ class Party:
 
 class RefereeProcess:
     """The trusted process that holds the reference; a context manager, started once for many
-    problems.
+    problems, and anew when a reference has killed it.
     """
 
     def __init__(self, device: str, threads: int = 1, env: Mapping[str, str] | None = None) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="nr-"))
-        listener = listen(self._folder / "s")
+        self._words = [device, str(threads)]
         inherited = {
             k: v
             for k, v in os.environ.items()
             if k in ("PATH", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH")
         }
-        argv = [
-            sys.executable,
-            "-m",
-            f"{__package__}.referee",
-            str(self._folder / "s"),
-            device,
-            str(threads),
-        ]
-        self._process = subprocess.Popen(
-            argv,
-            env=inherited
-            | {"PYTHONPATH": python_path(), "CUDA_VISIBLE_DEVICES": "0"}
-            | dict(env or {}),
-            stdin=subprocess.DEVNULL,
-        )
+        given = {"PYTHONPATH": python_path(), "CUDA_VISIBLE_DEVICES": "0"}
+        self._env = inherited | given | dict(env or {})
+        self._start()
+
+    def _start(self) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="nr-"))
+        listener = listen(folder / "s")
+        argv = [sys.executable, "-m", f"{__package__}.referee", str(folder / "s"), *self._words]
+        self._process = subprocess.Popen(argv, env=self._env, stdin=subprocess.DEVNULL)
         try:
             listener.settimeout(START_S)
             channel, _ = listener.accept()
@@ -117,24 +136,50 @@ class RefereeProcess:
             raise PartyFailed("REFEREE", f"the referee did not start: {error}") from error
         finally:
             listener.close()
+            shutil.rmtree(folder, ignore_errors=True)
         self.torch = str(hello.get("torch", ""))
-        self.party = Party(channel, "the referee")
+        self.party = Party(channel, "the referee", self.close, REFEREE_CLAIMS)
 
     def __enter__(self) -> RefereeProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.party.close()
-        self.close()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it died, hung or broke its device; what it held is lost."""
+        return self.party.is_gone
+
+    def revive(self) -> None:
+        """Start it anew if it is gone.
+
+        Raises:
+            PartyFailed: it does not start.
+        """
+        if self.is_gone:
+            self._start()
+
+    def ask(
+        self, message: Message, descriptors: Sequence[int] = (), *, timeout_s: float
+    ) -> Message:
+        """Ask the referee; whatever goes wrong there is the reference's fault.
+
+        Raises:
+            PartyFailed: it cannot answer.
+        """
+        try:
+            return self.party.ask(message, descriptors, timeout_s=timeout_s)
+        except PartyFailed as error:
+            raise PartyFailed("INVALID_REFERENCE", str(error)) from error
 
     def close(self) -> None:
         """End the process."""
         try:
-            self._process.wait(5)
+            self._process.wait(GRACE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def listen(path: Path) -> socket.socket:

@@ -22,6 +22,7 @@ from typing import Any
 from novum.benchmarks.kernels import tensors, wire
 from novum.benchmarks.kernels.compare import compare, sketch_bound
 from novum.benchmarks.kernels.definition import Definition
+from novum.benchmarks.kernels.dtypes import torch_dtype
 from novum.benchmarks.kernels.inputs import draw_inputs
 from novum.benchmarks.kernels.roofline import count_operations
 from novum.benchmarks.kernels.workload import Tolerance, Workload
@@ -42,7 +43,7 @@ class Referee:
         self.device = device
         self.definition: Definition | None = None
         self.module: ModuleType | None = None
-        self.root = Path()
+        self.roots: list[str] = []
         self.inputs: dict[str, list[Any]] = {}
         self.rms: dict[tuple[str, int], float] = {}
         self.maps = wire.Maps()
@@ -51,7 +52,7 @@ class Referee:
     def problem(self, message: Message, _: list[int]) -> Message:
         """Read the definition and import its reference."""
         self.definition = Definition.model_validate(message["definition"])
-        self.root = Path(message["root"])
+        self.roots = list(message["roots"])
         self.inputs.clear()
         self.rms.clear()
         self.maps = wire.Maps()
@@ -81,7 +82,7 @@ class Referee:
                 seed=int(message["seed"]),
                 family=str(message["family"]),
                 device=self.device,
-                root=self.root,
+                roots=self.roots,
             )
         except Exception as error:
             raise InvalidReference(f"inputs cannot be made: {error!r}") from error
@@ -100,7 +101,9 @@ class Referee:
         import torch
 
         assert self.definition is not None and self.module is not None
-        values = self.inputs[str(message["key"])]
+        values = self.inputs.get(str(message["key"]))
+        if values is None:
+            raise InvalidReference("these inputs were lost with an earlier referee")
         factor = message.get("factor")
         given = [
             tensors.perturbed(v, float(factor))
@@ -136,7 +139,7 @@ class Referee:
         for i, (value, spec) in enumerate(
             zip(values, self.definition.outputs.values(), strict=True)
         ):
-            dtype = getattr(torch, spec.dtype)
+            dtype = torch_dtype(spec.dtype)
             if not isinstance(value, torch.Tensor):
                 value = torch.tensor(value, dtype=dtype, device=self.device)
             if value.dtype != dtype:
@@ -177,11 +180,10 @@ class Referee:
 
     def scale(self, workload: str, index: int, want: Any, base: bool) -> float:
         """How much larger than on the base family these outputs are; never below 1."""
-        import torch
 
         if not want.is_floating_point():
             return 1.0
-        rms = float(want.to(torch.float32).pow(2).mean().sqrt()) if want.numel() else 0.0
+        rms = float(tensors.numbers(want).pow(2).mean().sqrt()) if want.numel() else 0.0
         key = (workload, index)
         if base:
             self.rms.setdefault(key, rms)
@@ -236,13 +238,18 @@ def main(path: str, device: str, threads: int) -> None:
         except InvalidReference as error:
             reply = {"error": str(error), "kind": "INVALID_REFERENCE"}
         except Exception as error:
-            reply = {"error": repr(error)[:1500], "kind": "REFEREE"}
+            reply = {"error": repr(error)[:1500], "kind": "INVALID_REFERENCE"}
         finally:
             wire.close_all(descriptors)
+        if "error" in reply and not tensors.is_usable(device):
+            reply["last"] = True  # the reference has broken the device's context
+        else:
             tensors.tidy(device, KEPT_BYTES)
         try:
             wire.send(channel, reply)
         except wire.WireError:
+            return
+        if "last" in reply:
             return
 
 

@@ -154,6 +154,8 @@ class ProblemResult:
     wall_s: float = 0.0
     phases: dict[str, float] = field(default_factory=dict)
     """Where that time went, in seconds; see `phases.py`."""
+    lost: str = ""
+    """Why the device could not be used any more: then the findings say nothing of the candidate."""
 
     @property
     def score(self) -> float:
@@ -222,6 +224,23 @@ class ProblemResult:
         return Performance(
             latency_ms=1e3 * t, reference_latency_ms=1e3 * base, speedup_factor=base / t, **extra
         )
+
+
+def results_of(problem: Problem) -> list[WorkloadResult]:
+    """A result for every workload; those whose files contradict themselves have failed."""
+    results = [WorkloadResult(workload) for workload in problem.workloads]
+    for result in results:
+        if (reason := problem.faults.get(result.workload.uuid)) is not None:
+            result.fail(Status.INVALID_REFERENCE, reason)
+    return results
+
+
+def faulty(problem: Problem, hardware: str, reason: str = "") -> ProblemResult:
+    """The result of a problem that is not evaluated: itself faulty, or without a solution."""
+    results = results_of(problem)
+    for result in results:
+        result.fail(Status.COMPILE_ERROR, reason)
+    return ProblemResult(problem, "none", results, hardware)
 
 
 def milliseconds(seconds: Sequence[float]) -> list[float]:

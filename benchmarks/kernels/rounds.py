@@ -24,19 +24,26 @@ def check_all(
     frames: Mapping[str, Frames],
     secret: Secret,
 ) -> None:
-    """Check every workload in one process, or in a new one where it dies."""
+    """Check every workload in one process, or in a new one where it has failed.
+
+    Raises:
+        PartyFailed: no process starts, or the solution does not import or compile.
+    """
     child: Party | None = None
-    for result in results:
-        try:
+    try:
+        for result in results:
             if child is None or child.is_gone:
                 child = begin(station, solution)
-            check(station, problem, result, frames[result.workload.uuid], child, secret)
-        except PartyFailed as error:
-            result.fail(status_of(error), str(error))
-    if station.plan.profile:
-        profile_all(station, problem, child, results, frames, secret)
-    if child is not None:
-        child.close()
+            try:
+                check(station, problem, result, frames[result.workload.uuid], child, secret)
+            except PartyFailed as error:
+                result.fail(status_of(error), str(error))
+                child.close()  # what failed may have spoiled the device for what comes after it
+        if station.plan.profile and child is not None:
+            profile_all(station, problem, child, results, frames, secret)
+    finally:
+        if child is not None:
+            child.close()
 
 
 def begin(station: Station, solution: Solution) -> Party:
@@ -46,9 +53,7 @@ def begin(station: Station, solution: Solution) -> Party:
         PartyFailed: it does not start, import or compile.
     """
     with station.phases.phase("start"):
-        child = station.arms.fork(ARMS[0])
-        with station.shared():
-            child.ask({"do": "begin"}, timeout_s=station.plan.load_s)
+        child = station.begin(ARMS[0])
     try:
         with station.phases.phase("load"):
             station.arms.load(child, ARMS[0], solution)
@@ -98,7 +103,7 @@ def check(
 def profile_all(
     station: Station,
     problem: Problem,
-    child: Party | None,
+    child: Party,
     results: list[WorkloadResult],
     frames: Mapping[str, Frames],
     secret: Secret,
@@ -108,13 +113,13 @@ def profile_all(
     A profiler that cannot run here is no fault of the candidate.
     """
     for result in results:
-        if child is None or child.is_gone or result.status is not Status.PASSED:
+        if child.is_gone or result.status is not Status.PASSED:
             continue
         memory = frames[result.workload.uuid]
         try:
             with (
                 station.phases.phase("profile"),
-                station.batch(problem, result, memory, -1, secret) as batch,
+                station.batch(problem, result, memory, "profile", secret) as batch,
             ):
                 station.stage(child, batch, warmups=1)
                 with station.shared():  # the profiler's own start is long, and nobody's business

@@ -104,10 +104,13 @@ class Runner:
         spec = importlib.util.spec_from_file_location(str(message.get("module") or path.stem), path)
         if spec is None or spec.loader is None:
             raise answers.Refused("COMPILE_ERROR", f"{path.name} cannot be imported")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-        self.run = getattr(module, str(message["function"]))
+        try:
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module
+            spec.loader.exec_module(module)
+            self.run = getattr(module, str(message["function"]))
+        except BaseException as error:  # the candidate may raise anything, SystemExit included
+            raise answers.Refused("COMPILE_ERROR", answers.last_lines(error)) from error
         self.returns = bool(message["returns"])
         return {"load_s": time.perf_counter() - began}
 

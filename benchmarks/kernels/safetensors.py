@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,22 +24,42 @@ TYPES = {
     "I8": "int8",
     "U8": "uint8",
     "BOOL": "bool",
+    "F4": "float4_e2m1fn_x2",
 }
+PACKED = "F4"
+"""Two numbers in a byte: a file counts numbers, PyTorch counts bytes."""
 LARGEST_HEADER = 100 << 20
 
 
-def read_tensor(root: Path, path: str, key: str) -> torch.Tensor:
-    """A tensor of a file below `root`.
+def stored_at(roots: Sequence[str], path: str) -> Path | None:
+    """Where a stored input lies below one of these folders, the first that has it; else `None`.
+
+    The first parts of a path may name a folder that the roots already lie in.
 
     Raises:
-        ValueError: the path leaves `root`, the file is damaged, or it has no such tensor.
+        ValueError: the path is absolute or leads upwards.
+    """
+    relative = PurePosixPath(path)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise ValueError(f"the safetensors path {path!r} leaves the benchmark's folder")
+    for root in roots:
+        for first in range(len(relative.parts)):
+            file = Path(root, *relative.parts[first:])
+            if file.is_file():
+                return file
+    return None
+
+
+def read_tensor(roots: Sequence[str], path: str, key: str) -> torch.Tensor:
+    """A tensor of a file below one of these folders.
+
+    Raises:
+        ValueError: there is no such file, it is damaged, or it has no such tensor.
     """
     import torch
 
-    file = (root / path).resolve()
-    if not file.is_relative_to(root.resolve()):
-        raise ValueError(f"the safetensors path {path!r} leaves the benchmark's folder")
-    if not file.is_file():
+    file = stored_at(roots, path)
+    if file is None:
         raise ValueError(f"there is no file {path} in the benchmark's folder")
     with file.open("rb") as stream:
         head = stream.read(8)
@@ -49,8 +70,10 @@ def read_tensor(root: Path, path: str, key: str) -> torch.Tensor:
             entry = json.loads(stream.read(size))[key]
             dtype = getattr(torch, TYPES[entry["dtype"]])
             begin, end = map(int, entry["data_offsets"])
-            shape = tuple(map(int, entry["shape"]))
-        except (KeyError, TypeError, ValueError, json.JSONDecodeError) as error:
+            shape = list(map(int, entry["shape"]))
+            if entry["dtype"] == PACKED:
+                shape[-1] //= 2
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{path} holds no readable tensor {key!r}: {error!r}") from error
         stream.seek(8 + size + begin)
         raw = bytearray(stream.read(end - begin))

@@ -12,7 +12,7 @@ from novum.benchmarks.kernels.frames import Frames
 from novum.benchmarks.kernels.parties import Party, PartyFailed
 from novum.benchmarks.kernels.plan import SEARCH, Secret
 from novum.benchmarks.kernels.problem import Problem
-from novum.benchmarks.kernels.results import Arm, WorkloadResult
+from novum.benchmarks.kernels.results import WorkloadResult
 from novum.benchmarks.kernels.roofline import Bound
 from novum.benchmarks.kernels.solution import Solution
 from novum.benchmarks.kernels.station import Batch, Station
@@ -44,7 +44,7 @@ class Search:
         child: Party | None = None
         with ExitStack() as stack:
             station.open(problem)
-            batches = [self._batch(stack, problem, n) for n in range(len(problem.workloads))]
+            batches = [self._batch(stack, problem, n) for n in range(len(problem.sound))]
             for i, solution in enumerate(solutions):
                 found: dict[str, float] = {}
                 try:
@@ -64,20 +64,19 @@ class Search:
         return times
 
     def _batch(self, stack: ExitStack, problem: Problem, number: int) -> Batch:
-        workload = problem.workloads[number]
+        workload = problem.sound[number]
         frames = stack.enter_context(Frames(problem, workload))
         result = WorkloadResult(workload)
         station = self._station
         return stack.enter_context(
-            station.batch(problem, result, frames, number, Secret(SEARCH, ""), free=True)
+            station.batch(problem, result, frames, str(number), Secret(SEARCH, ""), free=True)
         )
 
     def _time(self, child: Party, batch: Batch) -> float:
         """The quickest of a few calls."""
-        arm = Arm()
-        self._station.timed_calls(child, arm, batch)
+        timed = self._station.timed_calls(child, batch)
         child.ask({"do": "release", "key": batch.key}, timeout_s=self._station.plan.call_s)
-        return min(arm.calls[0])
+        return min(timed.seconds)
 
     def compile(
         self, problem: Problem, arm: str, solution: Solution, limit_s: float
@@ -94,7 +93,7 @@ class Search:
         until = time.monotonic() + limit_s
         with ExitStack() as stack:
             station.open(problem)
-            for number, workload in enumerate(problem.workloads):
+            for number, workload in enumerate(problem.sound):
                 left = until - time.monotonic()
                 if left <= 0:
                     wrong[workload.uuid] = f"not within {limit_s:g} s"
@@ -123,7 +122,7 @@ class Search:
         found = []
         with ExitStack() as stack:
             station.open(problem)
-            for number in range(len(problem.workloads)):
+            for number in range(len(problem.sound)):
                 batch = self._batch(stack, problem, number)
                 found.append(station.bound(problem, batch.result, batch.key))
         return found
@@ -138,7 +137,7 @@ class Search:
         found: list[list[Mapping[str, Any]] | str] = []
         with ExitStack() as stack:
             station.open(problem)
-            for number in range(len(problem.workloads)):
+            for number in range(len(problem.sound)):
                 batch = self._batch(stack, problem, number)
                 try:
                     child = station.arms.child(SEARCH, solution)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from novum.benchmarks.kernels import tensors
 from novum.benchmarks.kernels.arms import Arms
@@ -17,11 +17,22 @@ from novum.benchmarks.kernels.parties import Party, PartyFailed, RefereeProcess
 from novum.benchmarks.kernels.phases import Phases
 from novum.benchmarks.kernels.plan import Plan, Secret
 from novum.benchmarks.kernels.problem import Problem
-from novum.benchmarks.kernels.results import Arm, WorkloadResult
+from novum.benchmarks.kernels.results import WorkloadResult
 from novum.benchmarks.kernels.roofline import Bound, Ceilings, Operations, bound_of
 from novum.benchmarks.kernels.trace import Status
 
 Found = TypeVar("Found")
+
+
+class Timed(NamedTuple):
+    """The timed calls of one process."""
+
+    seconds: list[float]
+    """Of each call, as the process says."""
+    wall_s: float
+    """From the first call to the last sketch, on the clock outside."""
+    sketches: list[list[float]]
+    """Of the outputs of each call."""
 
 
 @dataclass
@@ -37,7 +48,14 @@ class Batch:
     seed: int
     """Of the sketch; told to the worker only after the calls."""
     chooser: random.Random
-    sketches: list[list[float]] = field(default_factory=list)
+    timed: dict[int, Timed] = field(default_factory=dict)
+    """What each arm took, by its place in `ARMS`."""
+
+    def keep(self) -> None:
+        """Add the times, which have been verified, to the result."""
+        for i, arm in enumerate((self.result.candidate, self.result.baseline)):
+            arm.calls.append(self.timed[i].seconds)
+            arm.walls.append(self.timed[i].wall_s)
 
 
 class Station:
@@ -52,6 +70,9 @@ class Station:
         self.ceilings = ceilings
         self.gate = gate
         self.phases = Phases()
+        self.problem: Problem | None = None
+        self.lost = ""
+        """Why the device cannot be used any more; empty while it can."""
 
     def say(self, message: dict[str, Any], *descriptors: int, free: bool = False) -> dict[str, Any]:
         """Ask the referee.
@@ -60,7 +81,7 @@ class Station:
             PartyFailed: it cannot answer.
         """
         with self.shared(free):
-            return self.referee.party.ask(message, descriptors, timeout_s=self.plan.stage_s)
+            return self.referee.ask(message, descriptors, timeout_s=self.plan.stage_s)
 
     @contextmanager
     def shared(self, free: bool = False) -> Iterator[None]:
@@ -84,16 +105,47 @@ class Station:
         finally:
             entered.__exit__(None, None, None)
 
+    def begin(self, arm: str) -> Party:
+        """A fresh process of an arm with its device ready and nothing of a solution in it.
+
+        What an earlier process left running may keep the device from it: then the arm gets a new
+        sandbox, once. If that does not help, the device is lost, and nobody is to blame.
+
+        Raises:
+            PartyFailed: no process can be had, or the device cannot be used.
+        """
+        for is_last in (False, True):
+            child = self.arms.fork(arm)
+            try:
+                with self.gate.shared():
+                    child.ask({"do": "begin"}, timeout_s=self.plan.load_s)
+                return child
+            except PartyFailed as error:
+                child.close()
+                self.arms.renew(arm)
+                if is_last:
+                    self.lost = f"the device {self.plan.device} cannot be used: {error}"
+                    raise PartyFailed("DEVICE", self.lost) from error
+        raise AssertionError("unreachable")
+
     def open(self, problem: Problem) -> None:
-        """Give the referee a problem."""
+        """Give the referee a problem.
+
+        Raises:
+            PartyFailed: the referee does not start, or the reference cannot be imported.
+        """
+        self.problem = problem
+        self.referee.revive()
         definition = problem.definition.model_dump(mode="json")
         with self.phases.phase("start"):
-            self.say({"do": "problem", "definition": definition, "root": str(problem.folder)})
+            self.say({"do": "problem", "definition": definition, "roots": problem.roots})
 
     def draw(
         self, frames: Frames, key: str, family: str, seed: int, free: bool = False
     ) -> list[tensors.Slot]:
         """Fresh inputs in the frame; the referee keeps its own under the key."""
+        if self.referee.is_gone and self.problem is not None:
+            self.open(self.problem)
         message = {
             "do": "draw",
             "key": key,
@@ -107,7 +159,7 @@ class Station:
 
     def forget(self, key: str) -> None:
         """Let the referee drop inputs."""
-        if not self.referee.party.is_gone:
+        if not self.referee.is_gone:
             self.say({"do": "forget", "key": key})
 
     def bound(self, problem: Problem, result: WorkloadResult, key: str) -> Bound:
@@ -147,17 +199,17 @@ class Station:
         problem: Problem,
         result: WorkloadResult,
         frames: Frames,
-        process: int,
+        label: str,
         secret: Secret,
         free: bool = False,
     ) -> Iterator[Batch]:
-        """Hidden inputs for one batch of timed calls."""
+        """Hidden inputs for one batch of timed calls; others under every label."""
         workload = result.workload
-        chooser = random.Random(secret.seed("time", workload.uuid, process))
+        chooser = random.Random(secret.seed("time", workload.uuid, label))
         size = sum(problem.definition.bytes_moved(problem.definition.sizes(workload.axes)))
         calls = max(3, min(self.plan.calls, self.plan.set_bytes // max(size, 1)))
         factors = [round(chooser.uniform(0.8, 1.0), 6) for _ in range(calls)]
-        key = f"{workload.uuid}-{process}"
+        key = f"{workload.uuid}-{label}"
         inputs = self.draw(frames, key, "base", chooser.getrandbits(62), free)
         try:
             seed = chooser.getrandbits(31)
@@ -186,8 +238,12 @@ class Station:
         with self.gate.shared(free):
             child.ask(message, (batch.frames.in_readonly,), timeout_s=limit)
 
-    def timed_calls(self, child: Party, arm: Arm, batch: Batch) -> list[list[float]]:
-        """Time one arm; gives the sketches of its outputs. The caller is alone on the device."""
+    def timed_calls(self, child: Party, batch: Batch) -> Timed:
+        """Time one process. The caller is alone on the device.
+
+        Raises:
+            PartyFailed: it fails, or says what cannot be.
+        """
         plan, key = self.plan, batch.key
         flush_bytes = 2 * self.ceilings.cache_bytes
         room = {"do": "ready", "key": key, "calls": len(batch.factors), "flush_bytes": flush_bytes}
@@ -199,13 +255,12 @@ class Station:
         sketched = child.ask(
             {"do": "sketch", "key": key, "seed": batch.seed}, timeout_s=plan.call_s
         )
-        wall = self.now() - began
+        wall_s = self.now() - began
         seconds = [float(s) for s in reply["seconds"]]
         if len(seconds) != len(batch.factors) or not all(0 < s < plan.call_s for s in seconds):
             raise PartyFailed("REWARD_HACK", f"the process reports impossible times {seconds[:5]}")
-        arm.calls.append(seconds)
-        arm.walls.append(wall)
-        return [[float(x) for x in row] for row in sketched["sketches"]]
+        sketches = [[float(x) for x in row] for row in sketched["sketches"]]
+        return Timed(seconds, wall_s, sketches)
 
     @staticmethod
     def now() -> float:
@@ -222,9 +277,7 @@ def at_once(work: Callable[[int], Found], count: int = 2) -> list[Found]:
 
 
 def status_of(error: PartyFailed) -> Status:
-    """The trace status of a failed conversation."""
-    if error.kind == "HACK":
-        return Status.REWARD_HACK
+    """The trace status of a failed conversation; a lost device or referee is nobody's fault."""
     return Status(error.kind) if error.kind in Status.__members__ else Status.INVALID_REFERENCE
 
 

@@ -66,6 +66,25 @@ def perturbed(tensor: torch.Tensor, factor: float) -> torch.Tensor:
     return tensor.clone()
 
 
+HALF_BYTES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+"""What the lower three bits of a float4_e2m1 stand for; the fourth is the sign."""
+
+
+def numbers(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """A tensor's numbers, flat, in a type that has arithmetic (float32 unless another is named).
+
+    Pairs of four-bit numbers are taken apart, the lower half of a byte first.
+    """
+    import torch
+
+    flat = tensor.reshape(-1)
+    if tensor.dtype == getattr(torch, "float4_e2m1fn_x2", None):
+        table = torch.tensor([*HALF_BYTES, *(-x for x in HALF_BYTES)], device=tensor.device)
+        raw = flat.view(torch.uint8)
+        flat = table[torch.stack((raw & 15, raw >> 4), dim=-1).reshape(-1).to(torch.int64)]
+    return flat.to(dtype or torch.float32)
+
+
 def fill(target: torch.Tensor, source: torch.Tensor, factor: float) -> None:
     """Write `perturbed(source, factor)` into a tensor that is there already."""
     import torch
@@ -90,13 +109,24 @@ def sketch(tensor: torch.Tensor, vector: torch.Tensor) -> float:
 
     flat = tensor.reshape(-1)
     if not flat.is_floating_point() or flat.element_size() == 1:
-        flat = flat.to(torch.float32)
+        flat = numbers(tensor)
     whole = flat.numel() // SKETCH * SKETCH
     total = vector.new_zeros(())
     if whole:
         total = flat[:whole].view(-1, SKETCH).sum(0, dtype=torch.float64) @ vector
     rest = flat[whole:].to(torch.float64)
     return float(total + rest @ vector[: rest.numel()])
+
+
+def is_usable(device: str) -> bool:
+    """Whether this process can still use the device: an error in a kernel spoils it for good."""
+    import torch
+
+    try:
+        torch.zeros(1, device=device).item()
+    except RuntimeError:
+        return False
+    return True
 
 
 def tidy(device: str, keep_bytes: int = 0) -> None:

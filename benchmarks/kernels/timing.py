@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 from novum.benchmarks.kernels.frames import Frames
 from novum.benchmarks.kernels.parties import Party, PartyFailed
@@ -15,8 +15,15 @@ from novum.benchmarks.kernels.station import Batch, Station, at_once, fail_all, 
 from novum.benchmarks.kernels.trace import Status
 
 
-class BaselineFailed(Exception):
-    """The baseline's process failed; that is no fault of the candidate."""
+@contextmanager
+def blamed_on(arm: int) -> Iterator[None]:
+    """A failure of the baseline's process is no fault of the candidate."""
+    try:
+        yield
+    except PartyFailed as error:
+        if ARMS[arm] == "baseline":
+            raise PartyFailed("INVALID_REFERENCE", f"the baseline: {error}") from error
+        raise
 
 
 class Timing:
@@ -47,15 +54,19 @@ class Timing:
                 live = [r for r in live if wall_disagrees(r.candidate, r.baseline)]
             if not live:
                 break
-            self.pair(live, process)
+            self.pair(live, process, f"{process}")
             for result in live:
                 if result.status is Status.PASSED and len(result.candidate.calls) <= process:
-                    self.pair([result], process)
+                    self.pair([result], process, f"{process}, again")
                     if len(result.candidate.calls) <= process:
                         result.fail(Status.RUNTIME_ERROR, "its processes died twice")
 
-    def pair(self, results: list[WorkloadResult], process: int) -> None:
-        """One process of each arm: load and compile beside others, then be timed alone."""
+    def pair(self, results: list[WorkloadResult], process: int, label: str) -> None:
+        """One process of each arm: load and compile beside others, then be timed alone.
+
+        A second try has another label, so other inputs: a process that dies on purpose learns
+        nothing for the next.
+        """
         order = (0, 1) if process % 2 == 0 else (1, 0)
         with ExitStack() as stack:
             try:
@@ -63,49 +74,40 @@ class Timing:
             except PartyFailed as error:
                 fail_all(results, status_of(error), str(error))
                 return
-            except BaselineFailed as error:
-                fail_all(results, Status.INVALID_REFERENCE, str(error))
-                return
-            batches = self.stage_all(stack, children, results, process)
-            if any(child.is_gone for child in children):
-                return
+            batches = self.stage_all(stack, children, results, label)
             self.alone(batches, children, order)
             for batch in batches:
-                if batch.sketches and batch.result.status is Status.PASSED:
-                    try:
-                        self.verify(batch, children[0])
-                    except PartyFailed as error:
-                        batch.result.fail(status_of(error), str(error))
+                if len(batch.timed) < len(ARMS) or children[0].is_gone:
+                    continue  # measured again in a pair of its own
+                try:
+                    self.verify(batch, children[0])
+                except PartyFailed as error:
+                    batch.result.fail(status_of(error), str(error))
+                    children[0].close()
+                if batch.result.status is Status.PASSED:
+                    batch.keep()
 
     def begin(self, stack: ExitStack) -> list[Party]:
         """A fresh process of each arm, both at once, with solutions loaded.
 
         Raises:
-            PartyFailed: the candidate's does not start, import or compile.
-            BaselineFailed: the baseline's does not.
+            PartyFailed: one does not start, import or compile.
         """
         station = self.station
-        phases = station.phases
 
         def start(i: int) -> Party:
-            child = station.arms.fork(ARMS[i])
+            child = station.begin(ARMS[i])
             stack.callback(child.close)
-            with station.gate.shared():
-                child.ask({"do": "begin"}, timeout_s=station.plan.load_s)
             return child
 
-        with phases.phase("start"):
+        with station.phases.phase("start"):
             children = at_once(start)
 
         def load(i: int) -> None:
-            try:
+            with blamed_on(i):
                 station.arms.load(children[i], ARMS[i], self.solutions[i])
-            except PartyFailed as error:
-                if i == 1:
-                    raise BaselineFailed(f"the baseline: {error}") from error
-                raise
 
-        with phases.phase("load"):
+        with station.phases.phase("load"):
             at_once(load)
         return children
 
@@ -114,25 +116,22 @@ class Timing:
         stack: ExitStack,
         children: list[Party],
         results: list[WorkloadResult],
-        process: int,
+        label: str,
     ) -> list[Batch]:
-        """Inputs and warm-ups of every workload in both processes."""
+        """Inputs and warm-ups of every workload in both processes; none where one fails."""
         station = self.station
         batches = []
         for result in results:
             frames = self.frames[result.workload.uuid]
             try:
                 batch = stack.enter_context(
-                    station.batch(self.problem, result, frames, process, self.secret)
+                    station.batch(self.problem, result, frames, label, self.secret)
                 )
                 with station.phases.phase("stage"):
                     self.stage(children, batch)
                 batches.append(batch)
             except PartyFailed as error:
                 result.fail(status_of(error), str(error))
-            except BaselineFailed as error:
-                result.fail(Status.INVALID_REFERENCE, str(error))
-            if any(child.is_gone for child in children):
                 return []
         return batches
 
@@ -140,17 +139,12 @@ class Timing:
         """Both arms at once.
 
         Raises:
-            PartyFailed: the candidate's process fails.
-            BaselineFailed: the baseline's does.
+            PartyFailed: a process fails.
         """
 
         def one(i: int) -> None:
-            try:
+            with blamed_on(i):
                 self.station.stage(children[i], batch, warmups=self.station.plan.warmups)
-            except PartyFailed as error:
-                if i == 1:
-                    raise BaselineFailed(f"the baseline: {error}") from error
-                raise
 
         at_once(one)
 
@@ -162,20 +156,22 @@ class Timing:
                     self.time(batch, children, order)
                 except PartyFailed as error:
                     batch.result.fail(status_of(error), str(error))
-                    if any(child.is_gone for child in children):
-                        break
+                    children[0].close()  # the others are measured again
+                    break
 
     def time(self, batch: Batch, children: list[Party], order: tuple[int, int]) -> None:
-        """Both arms on the same inputs, one after the other."""
+        """Both arms on the same inputs, one after the other.
+
+        Raises:
+            PartyFailed: a process fails.
+        """
         for i in order:
-            arm = (batch.result.candidate, batch.result.baseline)[i]
-            sketches = self.station.timed_calls(children[i], arm, batch)
-            if i == 0:
-                batch.sketches = sketches
-            children[i].ask(
-                {"do": "release", "key": batch.key, "outputs": i == 1},
-                timeout_s=self.station.plan.call_s,
-            )
+            with blamed_on(i):
+                batch.timed[i] = self.station.timed_calls(children[i], batch)
+                children[i].ask(
+                    {"do": "release", "key": batch.key, "outputs": i == 1},
+                    timeout_s=self.station.plan.call_s,
+                )
 
     def verify(self, batch: Batch, child: Party) -> None:
         """Compare secret calls element by element, then all by their sketches."""
@@ -208,7 +204,9 @@ class Timing:
             "tolerance": batch.result.workload.tolerance.model_dump(),
         }
         reply = self.station.say(message)
-        for call, (row, wanted) in enumerate(zip(batch.sketches, reply["sketches"], strict=True)):
+        for call, (row, wanted) in enumerate(
+            zip(batch.timed[0].sketches, reply["sketches"], strict=True)
+        ):
             for got, (want, allowed) in zip(row, wanted, strict=True):
                 if not abs(got - want) <= allowed:
                     reason = f"its output has the sketch {got:.6g}, not {want:.6g} +- {allowed:.3g}"

@@ -102,7 +102,7 @@ def roofline(call: Roofline, bench: Bench) -> str:
     with bench.evaluator() as evaluator:
         bounds = evaluator.bounds(problem)
     lines = [f"{problem.name} on {evaluator.ceilings.device}:"]
-    for workload, bound in zip(problem.workloads, bounds, strict=True):
+    for workload, bound in zip(problem.sound, bounds, strict=True):
         products = [f"{v:.3g} {k} matrix FLOP" for k, v in bound.matmul_flops.items()]
         work = ", ".join([f"{bound.bytes:.3g} bytes", *products])
         limit = f"T_SOL {1e6 * bound.t_sol_s:.2f} us, bound by {bound.by}"
@@ -116,7 +116,7 @@ def profile(call: Profile, bench: Bench) -> str:
     with bench.evaluator() as evaluator:
         found = evaluator.search.profile(problem, solution_of(problem, bench.files))
     lines = []
-    for workload, calls in zip(problem.workloads, found, strict=True):
+    for workload, calls in zip(problem.sound, found, strict=True):
         if isinstance(calls, str):
             lines.append(f"- {workload.axes}: {calls[-400:]}")
             continue
@@ -153,7 +153,7 @@ def autotune(call: Autotune, bench: Bench) -> str:
     ordered = sorted(found.seconds.items(), key=lambda pair: pair[1])
     lines = [f"- {label}: {1e6 * seconds:.2f} us" for label, seconds in ordered]
     lines += [f"- {label}: failed: {error[-200:]}" for label, error in found.errors.items()]
-    return "\n".join([f"geometric mean over {len(problem.workloads)} workloads:", *lines])
+    return "\n".join([f"geometric mean over {len(problem.sound)} workloads:", *lines])
 
 
 TOOLS: tuple[tuple[str, type[BaseModel], Callable[[Any, Bench], str]], ...] = (

@@ -9,7 +9,7 @@ import math
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from novum.benchmarks.kernels.definition import Name
 from novum.benchmarks.kernels.document import Document
@@ -35,11 +35,23 @@ def finite_or_zero(value: float) -> float:
     return value if math.isfinite(value) else 0.0
 
 
+def not_negative(value: float) -> float:
+    """Refuse a negative error; older files hold NaN where there is none."""
+    if value < 0:
+        raise ValueError("an error is not negative")
+    return value
+
+
+SomeError = Annotated[float, AfterValidator(not_negative)]
+
+
 class Correctness(Document):
     """Largest errors over all rounds."""
 
-    max_relative_error: float = Field(default=0.0, ge=0)
-    max_absolute_error: float = Field(default=0.0, ge=0)
+    model_config = ConfigDict(ser_json_inf_nan="strings")
+
+    max_relative_error: SomeError = 0.0
+    max_absolute_error: SomeError = 0.0
     has_nan: bool = False
     has_inf: bool = False
     extra: dict[str, Any] | None = None

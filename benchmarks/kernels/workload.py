@@ -109,7 +109,8 @@ class Workload(Document):
             )
         for name, source in self.inputs.items():
             is_scalar = definition.shape(definition.inputs[name], sizes) is None
-            if is_scalar != (source.type == "scalar") and source.type != "custom":
+            fits_both = source.type == "custom" or (is_scalar and source.type == "random")
+            if is_scalar != (source.type == "scalar") and not fits_both:
                 raise ValueError(
                     f"workload {self.uuid}: {name} is a scalar in one file, a tensor in the other"
                 )

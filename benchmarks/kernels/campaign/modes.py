@@ -38,7 +38,7 @@ class ModeTimes(BaseModel):
     def best(self, problem: Problem) -> dict[str, str]:
         """The quickest mode of each workload; `eager` where nothing is known."""
         chosen = {}
-        for workload in problem.workloads:
+        for workload in problem.sound:
             times = {m: t[workload.uuid] for m, t in self.seconds.items() if workload.uuid in t}
             chosen[workload.uuid] = min(times, key=lambda m: times[m]) if times else "eager"
         return chosen
@@ -69,7 +69,7 @@ class Modes:
     def baseline(self, problem: Problem) -> Solution:
         """The reference under the best mode of each workload."""
         chosen = self.of(problem).best(problem)
-        return mixed_baseline(problem.definition, problem.workloads, chosen)
+        return mixed_baseline(problem.definition, problem.sound, chosen)
 
     def key(self, evaluator: Evaluator, problem: Problem) -> str:
         """Changes when anything changes on which the times depend."""
@@ -183,5 +183,5 @@ class Compiling:
             source = modes.baseline(self.problem).digest()
         else:
             source = baseline(self.problem.definition, self.mode).digest()
-        axes = [w.axes for w in self.problem.workloads]
+        axes = [w.axes for w in self.problem.sound]
         return hashlib.sha256(json.dumps([self.mode, source, axes]).encode()).hexdigest()[:24]

@@ -31,6 +31,10 @@ def evaluate(
         Path, typer.Argument(help="Folder of the candidate, one file of it, or a start's name.")
     ],
     pack: Annotated[str, typer.Option(help="Pack to measure it on.")] = "nanochat",
+    problems: Annotated[
+        Path | None,
+        typer.Option(help="Folder of problems in the pack's format, in place of its own."),
+    ] = None,
     profile: ProfileName = None,
     trials: Annotated[int, typer.Option(min=1, help="Trials, each with a seed of its own.")] = 1,
     split: Annotated[str, typer.Option(help="search, or sealed for a claim.")] = "search",
@@ -48,7 +52,7 @@ def evaluate(
 
     if split not in ("search", "sealed"):
         raise typer.BadParameter("search or sealed", param_hint="--split")
-    found = find_pack(pack)
+    found = find_pack(pack) if problems is None else find_pack(pack).on(problems)
     files = measuring.candidate_files(found, candidate)
     bench = _bench(found, profile, sandbox)
     results = []

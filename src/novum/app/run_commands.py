@@ -53,6 +53,10 @@ def run(
     benchmark: Annotated[
         str | None, typer.Argument(help="Installed pack or folder of one (default: nanochat).")
     ] = None,
+    problems: Annotated[
+        Path | None,
+        typer.Option(help="Folder of problems in the pack's format, in place of its own."),
+    ] = None,
     profile: Profile = None,
     start: Annotated[str | None, typer.Option(help="Starting solution.")] = None,
     threads: Threads = None,
@@ -93,6 +97,9 @@ def run(
     given |= {"benchmark": benchmark, "profile": profile, "start": start, "policy": policy}
     given |= {"memory": {"where": memory}}
     settings = load_settings(given)
+    if problems is not None:
+        update = {"benchmark": f"{settings.benchmark}:{problems}"}
+        settings = settings.model_copy(update=update)
     _require_terminal(chat, as_json)
     _require_somebody(settings)
     folder, settings = _begin(settings, name)
@@ -228,7 +235,7 @@ def _begin(settings: Settings, name: str | None) -> tuple[RunFolder, Settings]:
     from novum.agents.opening import brains_of, choose_sandbox
     from novum.agents.search.registry import make_policy
     from novum.benchmarks.harness import harness_digest
-    from novum.benchmarks.pack import find_pack, installed_packs
+    from novum.benchmarks.pack import find_pack, lasting_name
     from novum.lab.run import RunFolder
     from novum.sandboxes.executor import make_slots
 
@@ -244,9 +251,8 @@ def _begin(settings: Settings, name: str | None) -> tuple[RunFolder, Settings]:
     slots = make_slots(profile.cores, profile.gpus, n_slots=settings.slots)
     _note(f"preparing {pack.id} {profile.name} (the first time makes its data) ...")
     fingerprint = pack.grader(profile, settings.paths.cache.expanduser()).prepare()
-    if settings.benchmark not in installed_packs():
-        # `resume` may be typed in another folder.
-        settings = settings.model_copy(update={"benchmark": str(pack.folder)})
+    # `resume` may be typed in another folder.
+    settings = settings.model_copy(update={"benchmark": lasting_name(settings.benchmark, pack)})
     metric = pack.manifest.metric
     folder = RunFolder.create(
         settings.paths.runs,
