@@ -10,6 +10,7 @@ from langgraph.types import interrupt
 from novum.agents.approvals import Answer, answer_to, ask_for
 from novum.agents.lab import Lab
 from novum.agents.state import State
+from novum.tools.recall import REFUSED
 
 
 async def approve(state: State, runtime: Runtime[Lab]) -> State:
@@ -34,7 +35,7 @@ async def approve(state: State, runtime: Runtime[Lab]) -> State:
 
 def refusal(answer: Answer) -> str:
     """Why an iteration ends here, in words."""
-    return f"refused by {answer.who}" + (f": {answer.why}" if answer.why else "")
+    return f"{REFUSED}{answer.who}" + (f": {answer.why}" if answer.why else "")
 
 
 def after_plan(state: State, runtime: Runtime[Lab]) -> Literal["approver", "coder", "record"]:

@@ -14,7 +14,7 @@ from novum.agents.situation import Branch, ConstantFact, Situation, Technique
 from novum.errors import DoesNotApply
 from novum.lab.records import Label
 from novum.memory.experience import Earlier
-from novum.tools.recall import describe
+from novum.tools.recall import describe, is_refused
 from novum.tools.text import bounded
 
 if TYPE_CHECKING:
@@ -92,9 +92,10 @@ def some(constants: dict[str, str], seed: int) -> list[tuple[str, str]]:
 
 
 def failures(lab: Lab) -> tuple[str, ...]:
-    """The latest experiments that went wrong, oldest first."""
+    """The latest experiments that went wrong or were refused, oldest first."""
     recent = lab.ledger.lessons(last=RECENT)
-    return tuple(describe(x) for x in recent if x.label in WRONG)[-MAX_FAILURES:]
+    wrong = (x for x in recent if x.label in WRONG or is_refused(x))
+    return tuple(describe(x) for x in wrong)[-MAX_FAILURES:]
 
 
 def branch(lab: Lab, node: Node) -> Branch:

@@ -27,6 +27,9 @@ STANDING = {
 
 MAX_KNOWN = 3
 
+REFUSED = "refused by "
+"""How the reason begins of what a person did not want tried."""
+
 
 class Recall(BaseModel, extra="forbid"):
     """Find earlier experiments like this one, with what became of them."""
@@ -52,8 +55,18 @@ def render(lessons: Sequence[Lesson]) -> str:
     return bounded("\n".join(f"- {describe(lesson)}" for lesson in lessons))
 
 
+def is_refused(lesson: Lesson) -> bool:
+    """Whether a person did not want it tried."""
+    return lesson.gain is None and lesson.diff_summary.startswith(REFUSED)
+
+
 def describe(lesson: Lesson) -> str:
     """One lesson in one line."""
+    if is_refused(lesson):
+        said = lesson.diff_summary.removeprefix(REFUSED)
+        return (
+            f"[{lesson.proposal}] {lesson.hypothesis} ({lesson.kind}): not tried, {REFUSED}{said}"
+        )
     gain = "" if lesson.gain is None else f", measured gain {lesson.gain:+.2%}"
     return (
         f"[{lesson.proposal}] {lesson.hypothesis} ({lesson.kind}): {STANDING[lesson.label]}{gain}"

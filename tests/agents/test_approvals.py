@@ -20,6 +20,7 @@ from novum.lab.records import Label, Purpose
 from novum.lab.run import RunFolder
 from novum.lab.toml import dumps
 from novum.settings import restore_settings
+from novum.tools.recall import describe
 
 
 def keep(lab: Lab, ask: str) -> RunFolder:
@@ -65,6 +66,7 @@ async def test_a_plan_waits_while_the_other_thread_goes_on_and_a_refusal_is_reco
     assert not lab.ledger.trials(proposal=first)
     (lesson,) = [x for x in lab.ledger.lessons() if x.proposal == first]
     assert lesson.label is Label.INCONCLUSIVE
+    assert describe(lesson).endswith("not tried, refused by ada: too dear")
     lab.ledger.verify()
     found = await asyncio.to_thread(verify, keep(lab, "plan"))
     assert found.is_whole, found.problem
@@ -208,3 +210,16 @@ async def test_an_idea_of_the_user_starts_from_what_they_pinned(make_lab: Any) -
     assert (proposal.hypothesis, proposal.parents) == ("something", (lab.findings.start,))
     taken = lab.ledger.event("idea:d2")
     assert taken is not None and taken.payload == {"proposal": proposal.id, "refused": ""}
+
+
+async def test_a_planner_reads_why_its_last_plan_was_refused(make_lab: Any) -> None:
+    idea = {"hypothesis": "it helps", "kind": "data", "move": {"apply": ["useless"]}}
+    planner = ScriptedModel(
+        answers=[calls(("propose", idea)), calls(("nothing_left", {"reason": "x"}))]
+    )
+    lab = make_lab(planner=planner, approval={"ask": "plan"}, budget={"experiments": 2})
+    task = asyncio.ensure_future(work(lab, 1))
+    (id,) = await waiting(lab)
+    give(lab.ledger, id, is_approved=False, who="ada", why="data is not the matter")
+    await task
+    assert "not tried, refused by ada: data is not the matter" in planner.asked[1][0].text
