@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from random import Random
 from typing import Any
 
@@ -178,19 +179,32 @@ class LanguageModel(BaseChatModel):
     async def _streamed(
         self, messages: list[BaseMessage], options: Json, on_text: OnText
     ) -> BaseMessage:
-        """The whole answer; its words are handed on meanwhile, a key never."""
+        """The whole answer; its words are handed on meanwhile, a key never.
+
+        A stream that does not end is left: nobody reads on, and nobody pays for more.
+        """
         whole: BaseMessageChunk | None = None
-        held = ""
-        async for chunk in self.inner.astream(messages, **options):
-            whole = chunk if whole is None else whole + chunk
-            ready, held = split_safe(held + chunk.text, self.key)
-            if ready:
-                on_text(ready)
+        held, n_chars = "", 0
+        async with aclosing(self._chunks(messages, options)) as stream:
+            async for chunk in stream:
+                whole = chunk if whole is None else whole + chunk
+                ready, held = split_safe(held + chunk.text, self.key)
+                if ready:
+                    on_text(ready)
+                n_chars += len(chunk.text)
+                if n_chars > MAX_ANSWER:
+                    break
         if held:
             on_text(held)
         if whole is None:
             raise ValueError("the provider's stream ended before it began")
         return message_chunk_to_message(whole)
+
+    async def _chunks(
+        self, messages: list[BaseMessage], options: Json
+    ) -> AsyncGenerator[BaseMessageChunk, None]:
+        async for chunk in self.inner.astream(messages, **options):
+            yield chunk
 
     def _may_change(self) -> bool:
         return self.protocol == "auto" and not self._uses_json

@@ -8,6 +8,7 @@ from typing import Any
 from langchain_core.messages import HumanMessage
 from pydantic import SecretStr
 
+from novum.agents.brains.language import MAX_ANSWER
 from novum.agents.brains.registry import make_brain
 from novum.agents.brains.secret import split_safe
 from novum.settings import BrainSettings
@@ -89,6 +90,14 @@ async def test_a_busy_server_is_asked_again_and_a_key_that_is_echoed_is_hidden(
     model.first_wait_s = 0.01
     answer = await model.ainvoke([HumanMessage("x")], on_text=heard.append)
     assert "".join(heard) == answer.text == "your key is [key], is it?"
+
+
+async def test_a_stream_without_end_is_left(server: Any) -> None:
+    send(server, *({"content": "blah " * 400} for _ in range(100)))
+    heard: list[str] = []
+    answer = await brain(server).ainvoke([HumanMessage("x")], on_text=heard.append)
+    assert MAX_ANSWER < len("".join(heard)) <= MAX_ANSWER + 2_000
+    assert len(answer.text) < MAX_ANSWER and "cut here" in answer.text
 
 
 async def test_a_model_that_is_asked_for_json_answers_at_once(server: Any) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MODELS = ("openai", "anthropic", "ollama")
 """Providers whose models answer in words."""
+MAX_PATIENCE_S = 60.0
+"""How long a person waits for a provider that is busy or down; a run waits longer."""
 Run = Annotated[str | None, typer.Argument(help="Name or folder of a run; the latest if left out.")]
 Runs = Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs).")]
 
@@ -96,6 +98,8 @@ def make_assistant(chat: Chat, spec: str | None, *, yes: bool) -> Assistant | No
     here = load_settings().brain
     # A run keeps its server's address, and never its key.
     settings = here if here.base_url else used.model_copy(update={"api_key": here.api_key})
+    patience_s = min(settings.patience_s, MAX_PATIENCE_S)
+    settings = settings.model_copy(update={"patience_s": patience_s})
     try:
         name = spec or used.default
         return Assistant(chat, make_brain(name, settings), name, yes=yes)
