@@ -234,4 +234,7 @@ def test_words_on_a_pipe_reach_the_model_and_cannot_act_without_yes(
         app, [*words, "--yes"], input="stop, and start from the champion\n/quit\n"
     )
     with made_run.ledger(read_only=True) as ledger:
-        assert [d.action for d in ledger.directives()] == [{"stop": True}]
+        champion = ledger.champion()
+        assert champion is not None
+        actions = [d.action for d in ledger.directives()]
+        assert actions == [{"pin": champion[0]}, {"stop": True}]
