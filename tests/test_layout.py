@@ -58,7 +58,17 @@ def sources() -> list[tuple[str, Path]]:
             found.append((layer, single))
     packs = {path.parent for path in (ROOT / "benchmarks").glob("*/pack.toml")}
     found = [(_placed(layer, path, packs), path) for layer, path in found]
-    inside = ("problems", "start", "cheats", "honest", "results", "corpus", "attacks", "image", "__pycache__")
+    inside = (
+        "problems",
+        "start",
+        "cheats",
+        "honest",
+        "results",
+        "corpus",
+        "attacks",
+        "image",
+        "__pycache__",
+    )
     return [(layer, path) for layer, path in found if not set(inside) & set(path.parts)]
 
 
