@@ -13,7 +13,7 @@ from novum.app.demo import demo_run
 from novum.app.serve_commands import opened
 from novum.app.web.app import make_app
 from novum.app.web.watched import Watched
-from novum.lab.records import Label
+from novum.lab.records import Candidate, Label
 
 
 def test_the_recording_is_whole_and_small_and_names_no_folder_of_its_machine() -> None:
@@ -52,3 +52,13 @@ def test_every_page_of_the_demo_is_drawn(page: str) -> None:
         answer = client.get(page)
         assert answer.status_code == 200 and "This is a recording" in answer.text
         assert client.post("/act/pause", data={"token": "x"}).status_code == 403
+
+
+def test_a_champion_that_won_no_race_leads_the_frontier_all_the_same() -> None:
+    with opened(None, None, True) as one:
+        client = TestClient(make_app(Watched(one, is_demo=True)), base_url="http://127.0.0.1")
+        text = client.get("/frontier").text
+        best = one.find("champion")
+        assert isinstance(best, Candidate) and (owner := one.owner(best)) is not None
+        assert owner.verdict is not None and owner.verdict.label is Label.INCONCLUSIVE
+    assert text.index("✔ champion") < text.index("▲ promising")

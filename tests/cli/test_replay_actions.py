@@ -54,6 +54,8 @@ def test_a_fork_is_made_resumed_and_compared_with_its_parent(recorded: Path) -> 
     text = novum("diff", "first", "child", *where).stdout
     assert "ideas in both" in text and "time in trials" in text
     assert novum("replay", "child", *where, "--verify").exit_code == 0
+    page = Path(novum("report", "child", *where).stdout.strip()).read_text()
+    assert "Forked from" in page and "run first, event" in page
 
 
 def test_verify_prints_a_table_of_the_events_by_kind(recorded: Path) -> None:

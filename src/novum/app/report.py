@@ -165,8 +165,18 @@ def _provenance(info: Json, seq: int, digest: str) -> list[tuple[str, str]]:
         ("Harness and grader", str(info.get("harness", ""))),
         ("Seeds", f"drawn from a nonce whose SHA-256 is {info.get('seed_commitment', '')}, "
                   "fixed before the first trial"),
+        *_origin(info),
         ("Trace", f"{seq} events, chained by hash; the last one is {digest}"),
     ]  # fmt: skip
+
+
+def _origin(info: Json) -> list[tuple[str, str]]:
+    if found := info.get("fork"):
+        words = f"run {found['run']}, event {found['event']}, digest {found['digest']}"
+        return [("Forked from", words)]
+    if found := info.get("again"):
+        return [("Models", f"recorded in run {found['run']}; its trials were run again here")]
+    return []
 
 
 def _flat(values: Json, prefix: str = "") -> list[tuple[str, str]]:

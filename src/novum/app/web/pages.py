@@ -180,11 +180,9 @@ def frontier(reading: Reading) -> Json:
     """Candidates worth building on, best first, and how they descend from one another."""
     story = reading.story
     base = fmean(story.baseline) if story.baseline else None
-    ranked = sorted(
-        (i for i in story.ideas.values() if i.verdict is not None and i.verdict.label in GOOD),
-        key=lambda i: story.metric.sign * _mean(story.measured(i.tree)),
-        reverse=True,
-    )
+    good = [i for i in story.ideas.values() if i.is_confirmed or _has_won(i)]
+    champion = story.champion[0] if story.champion else ""
+    ranked = sorted(good, key=lambda i: (i.tree == champion, _worth(reading, i)), reverse=True)
     return {
         "rows": [board_row(reading, idea, base) for idea in ranked[:N_BOARD]],
         "n_left_out": max(0, len(ranked) - N_BOARD),
@@ -235,6 +233,15 @@ def trial_row(reading: Reading, trial: Trial) -> Json:
     }
 
 
+def origin(info: Json) -> str:
+    """Where a run comes from that did not begin by itself; empty when it did."""
+    if found := info.get("fork"):
+        return f"forked from {found['run']} at event {found['event']} ({found['digest'][:12]})"
+    if found := info.get("again"):
+        return f"measures what the models of {found['run']} proposed again"
+    return ""
+
+
 def frame(reading: Reading, page: str, **more: Any) -> Json:
     """What the frame around every page needs."""
     info = reading.run.info
@@ -244,6 +251,7 @@ def frame(reading: Reading, page: str, **more: Any) -> Json:
         "page": page,
         "run": reading.run.name,
         "benchmark": f"{info.get('benchmark')} {info.get('profile')}",
+        "origin": origin(info),
         "state": "working" if holder else outcome.state,
         "seq": reading.story.seq,
         "metric": reading.story.metric,
@@ -251,5 +259,10 @@ def frame(reading: Reading, page: str, **more: Any) -> Json:
     }
 
 
-def _mean(values: list[float]) -> float:
-    return fmean(values) if values else float("-inf")
+def _has_won(idea: Idea) -> bool:
+    return idea.verdict is not None and idea.verdict.label in GOOD
+
+
+def _worth(reading: Reading, idea: Idea) -> float:
+    values = reading.story.measured(idea.tree)
+    return reading.story.metric.sign * fmean(values) if values else float("-inf")
