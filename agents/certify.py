@@ -107,6 +107,7 @@ async def confirm(
     win = lab.terms.win.model_copy(update={"alpha_headline": alpha})
     terms = replace(lab.terms, win=win)
     for _ in range(MAX_STEPS):
+        await lab.turn(id)  # others may have recorded something since the last trial ended
         facts = lab.facts(proposal, tree, reference, aim="certify", terms=terms)
         judgement = judge(facts)
         if judgement.verdict is not None:

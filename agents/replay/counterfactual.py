@@ -4,6 +4,9 @@ The decisions are the real ones: the policy chooses from findings, the audit ask
 judges. What was proposed and measured comes from the recording, each thing once, one idea after
 another. Where the policy goes to a candidate from which nothing more was tried, or the audit asks
 for a trial that was not run, the counterfactual ends and says so: nothing is made up.
+
+Where only the audit differs, each idea begins where it began then and is judged again; one that the
+records cannot decide is left undecided, and the others are not touched by it.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from langgraph.runtime import Runtime
 
 from novum.agents.auditor import audit
 from novum.agents.baseline import measure_noise
+from novum.agents.budget import BudgetLimits
 from novum.agents.certify import certify
 from novum.agents.experimenter import experiment
 from novum.agents.lab import Lab
@@ -38,6 +42,7 @@ from novum.lab.run import RunFolder
 from novum.settings import restore_settings
 
 GOOD = (Label.PROMISING, Label.CONFIRMED)
+UNDECIDED = "undecided"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,9 @@ class Counterfactual:
     """Why it ends."""
     n_recorded: int
     """Ideas of the whole recording."""
+    n_threads: int
+    """Of the run, where the policy chooses. The counterfactual goes one idea after another, so with
+    several threads the same policy may differ too: each choice knows the verdict before it."""
     steps: tuple[Step, ...]
     then: Course
     now: Course
@@ -131,10 +139,11 @@ async def _play(
         closing(remember(copy, own_memory(settings), run.info["benchmark"])) as memory,
     ):
         lab = make_lab(copy, settings, events, ledger, memory, pool, {}, clock)
+        lab.begin(BudgetLimits())  # what ended the run does not end this: the records do
         win = lab.terms.win
         if changed:
             lab.terms = replace(lab.terms, win=_checked(win, changed))
-        player = _Player(lab, run, recording)
+        player = _Player(lab, run, recording, pool, is_free=policy is not None)
         end = await player.play()
         verdicts = ledger.verdicts()
         champion = ledger.champion()
@@ -158,6 +167,7 @@ async def _play(
         changed=changed,
         end=end,
         n_recorded=len(recording.tried),
+        n_threads=settings.threads if policy is not None else 1,
         steps=tuple(player.steps),
         then=_recorded(events, recording, n, better),
         now=now,
@@ -179,8 +189,13 @@ def _checked(win: Any, changed: Mapping[str, Any]) -> Any:
 class _Player:
     """Goes through ideas one after another."""
 
-    def __init__(self, lab: Lab, run: RunFolder, recording: Recording) -> None:
+    def __init__(
+        self, lab: Lab, run: RunFolder, recording: Recording, pool: TrialPool, *, is_free: bool
+    ) -> None:
         self.lab = lab
+        self.is_free = is_free
+        """Whether the policy chooses; else each idea begins where it began then."""
+        self.pool = pool
         self.source = run.archive(read_only=True)
         self.recording = recording
         self.proposals = Proposals(recording)
@@ -211,10 +226,14 @@ class _Player:
         return used
 
     async def idea(self, id: str, thread: int, iteration: int) -> str:
-        """One idea to its verdict; what stands in the way, if something does."""
+        """One idea to its verdict; what stands in the way of any further one, if something does."""
         lab = self.lab
-        choice, reference, _ = choose_where(lab, thread, id)
-        found = self.proposals.take(choice, self.is_possible)
+        found: Tried | None = self.recording.tried[id]
+        assert found is not None
+        choice, reference = found.choice, found.reference
+        if self.is_free:
+            choice, reference, _ = choose_where(lab, thread, id)
+            found = self.proposals.take(choice, self.is_possible)
         where = f"{choice.mode} {', '.join(tree[:10] for tree in choice.parents)}"
         if found is None:
             return (
@@ -228,14 +247,19 @@ class _Player:
             proposal = replace(found.proposal, id=id, thread=thread, iteration=iteration)
         lab.add_proposal(proposal)
         state["proposal"] = id
+        now = ""
         try:
             await self.measure(state, found)
         except (RecordingMiss, ExceptionGroup) as error:
-            return f"idea {len(self.steps) + 1} ({found.proposal.id}, {where}): {miss_of(error)}"
+            missed = miss_of(error)
+            if self.is_free:
+                return f"idea {len(self.steps) + 1} ({found.proposal.id}, {where}): {missed}"
+            now = UNDECIDED
+            state.update({"dropped": missed, "broken": False})
         await record(state, Runtime(context=lab))
         old = found.proposal.id
         then = self.labels.get(old) or ("dropped" if found.dropped else "")
-        now = state.get("label", "") or "dropped"
+        now = now or state.get("label", "") or "dropped"
         self.steps.append(Step(old, found.proposal.hypothesis, where, then, now))
         return ""
 
@@ -247,10 +271,12 @@ class _Player:
         """Freeze the recorded candidate and let experimenter and auditor take turns."""
         lab = self.lab
         proposal = lab.findings.proposals[state["proposal"]]
-        if not found.tree:
-            reason = (found.dropped or {}).get("reason", "it was under way when the record ends")
-            is_broken = bool((found.dropped or {}).get("broken"))
-            state.update({"dropped": reason, "broken": is_broken})
+        if found.dropped is not None or not found.tree:
+            # It could not be coded, did not run, or time or money ended: no policy or audit did it.
+            dropped = found.dropped or {"reason": "it was under way when the record ends"}
+            state.update({"dropped": dropped["reason"], "broken": bool(dropped.get("broken"))})
+            own = found.proposal.id
+            self.pool.spend(t for t in self.recording.trials.values() if t.proposal == own)
             return
         files = self.source.files(proposal.move.get(RETEST, found.tree))
         applied = moves_of(proposal.move) if found.applied is None else found.applied

@@ -7,7 +7,7 @@ measured, each thing once; where that ends, it ends.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
@@ -34,6 +34,8 @@ class Tried:
 
     proposal: Proposal
     choice: Choice
+    reference: str = ""
+    """What the candidate had to beat."""
     applied: tuple[str, ...] | None = None
     """Techniques that were really made, where that differs from the proposal."""
     dropped: Json | None = None
@@ -55,6 +57,7 @@ class Recording:
         """Read the events of a run."""
         self = cls()
         choices: dict[str, Choice] = {}
+        references: dict[str, str] = {}
         for event in events:
             payload, name = event.payload, event.key.partition(":")[2]
             match event.kind:
@@ -62,10 +65,11 @@ class Recording:
                     choices[name] = Choice(
                         payload["mode"], tuple(payload["parents"]), payload["kind_hint"]
                     )
+                    references[name] = payload["reference"]
                 case "proposal" if payload["thread"] >= 0:
                     made = decode(Proposal, payload)
                     choice = choices.get(made.id, Choice("improve", made.parents))
-                    self.tried[made.id] = Tried(made, choice)
+                    self.tried[made.id] = Tried(made, choice, references.get(made.id, ""))
                 case "candidate" if payload["proposal"] in self.tried:
                     found = self.tried[payload["proposal"]]
                     found.tree, found.summary = payload["tree"], payload["summary"]
@@ -134,9 +138,14 @@ class TrialPool:
             what = "smoke test" if request.smoke else f"trial on the {request.split} split"
             raise RecordingMiss(f"the recording holds no further {what} of {request.tree[:10]}")
         trial = left.popleft()
-        self.spent_s += max(0.0, trial.ended_s - trial.launched_s)
-        self.n_used += 1
+        self.spend([trial])
         return result_of(trial, self.blobs)
+
+    def spend(self, trials: Iterable[Trial]) -> None:
+        """Count trials as run whose results are not asked for."""
+        for trial in trials:
+            self.spent_s += max(0.0, trial.ended_s - trial.launched_s)
+            self.n_used += 1
 
     async def use_tool(self, tool: PackTool, call: BaseModel, files: Mapping[str, bytes]) -> str:
         """Refuse: what a tool said of other files is not recorded.

@@ -39,8 +39,11 @@ async def played(run: RunFolder, *given: Any) -> Counterfactual:
     return await asyncio.to_thread(counterfactual, run, *given)
 
 
-async def test_the_same_policy_and_audit_take_the_same_course(recorded: RunFolder) -> None:
-    found = await played(recorded)
+@pytest.mark.parametrize("policy", ["greedy", None])
+async def test_the_same_policy_and_audit_take_the_same_course(
+    recorded: RunFolder, policy: str | None
+) -> None:
+    found = await played(recorded, policy)
     assert [s.then for s in found.steps] == [s.now for s in found.steps]
     assert len(found.steps) == found.n_recorded == 5 and "all 5" in found.end
     assert found.now.kept == found.then.kept != ()
@@ -49,12 +52,19 @@ async def test_the_same_policy_and_audit_take_the_same_course(recorded: RunFolde
     assert found.now.trial_s == pytest.approx(found.then.trial_s)
 
 
-async def test_a_stricter_audit_keeps_less_and_the_course_ends_where_the_record_does(
+async def test_a_stricter_audit_judges_every_idea_again_and_keeps_less(
     recorded: RunFolder,
 ) -> None:
+    found = await played(recorded, None, {"alpha_list": 1e-15})
+    assert found.changed == {"alpha_list": 1e-15} and len(found.steps) == found.n_recorded
+    assert [s.id for s in found.steps] == [f"p0-{i}" for i in range(5)]
+    assert set(found.now.kept) < set(found.then.kept)
+    assert all(s.now == "undecided" for s in found.steps if s.then != s.now)
+
+
+async def test_a_gain_that_is_too_small_for_the_audit_is_no_headline(recorded: RunFolder) -> None:
     found = await played(recorded, None, {"min_gain": 0.9})
-    assert found.changed == {"min_gain": 0.9}
-    assert len(found.now.kept) < len(found.then.kept) or "holds no further" in found.end
+    assert found.then.is_confirmed and not found.now.is_confirmed
 
 
 async def test_another_policy_uses_only_what_was_tried_and_says_where_it_ends(

@@ -16,7 +16,9 @@ from novum.app.numbers import duration, percent
 from novum.app.outcome import Outcome, outcome_of
 from novum.app.reading import Reading
 from novum.app.story import Idea
+from novum.errors import UsageError
 from novum.lab.records import Json
+from novum.settings import restore_settings
 
 MAX_LISTED = 12
 IDENTITY = ("harness", "data_fingerprint", "benchmark", "profile", "start", "sandbox")
@@ -105,10 +107,19 @@ def _settings(a: Json, b: Json) -> Iterator[tuple[str, str, str]]:
     for name in IDENTITY:
         if a.get(name) != b.get(name):
             yield name, str(a.get(name, "–"))[:40], str(b.get(name, "–"))[:40]
-    old, new = dict(_flat(a.get("settings", {}))), dict(_flat(b.get("settings", {})))
+    old, new = dict(_flat(_resolved(a))), dict(_flat(_resolved(b)))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             yield name, str(old.get(name, "–")), str(new.get(name, "–"))
+
+
+def _resolved(info: Json) -> Json:
+    """The settings with the defaults of those that an earlier version did not know."""
+    saved: Json = info.get("settings", {})
+    try:
+        return restore_settings(saved).saved()
+    except UsageError:  # another version's: as they are
+        return saved
 
 
 def _flat(values: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:

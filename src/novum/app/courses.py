@@ -50,6 +50,9 @@ def table_of_courses(name: str, found: Counterfactual) -> RenderableType:
     elif found.steps:
         parts.append(Text("no verdict differs"))
     parts.append(Text(f"It ends here: {found.end}."))
+    if found.n_threads > 1:
+        words = f"The run had {found.n_threads} threads; here one idea follows another."
+        parts.append(Text(words, "dim"))
     parts.append(
         Text(
             "Kept but not better: by the mean of all recorded trials, those that selected it left "
