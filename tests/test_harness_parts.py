@@ -12,6 +12,7 @@ import pytest
 
 from novum.benchmarks.harness import hardware_class, tree_hash, wire
 from novum.benchmarks.harness.artifact import MAX_DEPTH, MAX_FILES, collect
+from novum.benchmarks.harness.compile_cache import VARIABLE, cache_variables
 from novum.benchmarks.harness.score import clean
 from novum.benchmarks.harness.scratch import lay_out, remove, scratch_folder
 from novum.benchmarks.harness.shared_memory import Buffer, DataStore, seal_array, seal_file
@@ -201,3 +202,16 @@ def test_text_for_people_holds_no_control_characters() -> None:
 
 def test_the_hardware_class_names_cores_and_processor() -> None:
     assert hardware_class(Profile(budget_s=1, cores=2)).startswith("2x ")
+
+
+def test_compiled_kernels_are_shared_only_where_asked_for_and_never_between_candidates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert cache_variables("process", "a" * 40) == {}
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    assert cache_variables("bubblewrap", "a" * 40) == {}
+    one, same, other = (cache_variables("process", tree * 40) for tree in "aab")
+    assert one == same and set(one) == {"TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"}
+    assert not set(one.values()) & set(other.values())
+    assert all(tmp_path / ("a" * 40) in Path(folder).parents for folder in one.values())

@@ -67,7 +67,7 @@ def shrink(files: Files) -> str:
     for name, value in TABLES.items():
         text = set_constant(text, name, value) if f"\n{name} = " in text else text
     if "MICRO_ROWS" in text:  # a technique that sets sizes of a GPU's batch sets them for a GPU
-        for name in ("BATCH_TOKENS", "MICRO_ROWS"):
+        for name in ("BATCH_TOKENS", "MICRO_ROWS", "SAVE_MARGIN_S"):
             text = set_constant(text, name, TINY_GPU[name])
     return text
 

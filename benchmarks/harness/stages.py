@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from novum.benchmarks.harness import artifact as artifacts
 from novum.benchmarks.harness import devices, gate, gpu_watch, score, wire
+from novum.benchmarks.harness.compile_cache import cache_variables
 from novum.benchmarks.harness.scratch import lay_out
 from novum.benchmarks.harness.shared_memory import DataStore, sealed_arrays
 from novum.benchmarks.pack import Profile
@@ -177,7 +178,11 @@ class Stages:
                 note=self.phase,
             )
             address = self._sandbox.visible(folder / "harness" / gate.SOCKET, mounts)
-            env = {**plan.env, "NOVUM_GATE": str(address)}
+            env = {
+                **cache_variables(self._sandbox.name, self.request.tree),
+                **plan.env,
+                "NOVUM_GATE": str(address),
+            }
             self.phase("run-stage")
             gpu_watch.require_free(self._slot.gpus)
             process = self._sandbox.start(

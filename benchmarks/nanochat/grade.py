@@ -181,6 +181,7 @@ class Grader:
             budget_s=budget_s,
             allowance_s=self.profile.allowance_s,
             limits=self.profile.limits(wall_s),
+            artifact_bytes=self.profile.file_bytes,
         )
 
     def read(

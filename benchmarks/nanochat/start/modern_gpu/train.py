@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -473,13 +474,17 @@ class Trainer:
         rows = Rows(stream, self.device, run.seed)
         queue = Queue(self.device)
         step, slowest_s = 0, 0.0
+        thirds = [0, 0, 0]
         # two steps may be under way: the one that is queued and the one before it
         while (left_s := run.remaining_s()) > SAVE_MARGIN_S + 2 * slowest_s:
             progress = 1 - (left_s - SAVE_MARGIN_S) / (run.budget_s - SAVE_MARGIN_S)
             self.update(rows, progress)
             queue.wait()
             step += 1
+            thirds[min(2, int(3 * progress))] += 1
             slowest_s = max(slowest_s, left_s - run.remaining_s()) if step > 3 else 0.0
+        rates = ", ".join(f"{n / (run.budget_s - SAVE_MARGIN_S) * 3:.2f}" for n in thirds)
+        print(f"steps a second by thirds: {rates}; waited {queue.waited_s:.1f} s for the GPU")
         return step, rows.next / rows.n_rows
 
 
@@ -489,6 +494,7 @@ class Queue:
     def __init__(self, device: str) -> None:
         self.device = device
         self.ends: list[torch.cuda.Event] = []
+        self.waited_s = 0.0  # next to nothing: the host is what limits the speed
 
     def wait(self) -> None:
         """Mark the end of a step and wait for the one before it."""
@@ -497,7 +503,9 @@ class Queue:
             end.record()
             self.ends.append(end)
             if len(self.ends) > 1:
+                began_s = time.monotonic()
                 self.ends.pop(0).synchronize()
+                self.waited_s += time.monotonic() - began_s
 
 
 # Start, save, load
