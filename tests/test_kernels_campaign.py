@@ -44,6 +44,22 @@ def test_a_campaign_scores_goes_on_where_it_stopped_and_publishes(
     page = tmp_path / "page"
     assert main(["publish", str(out), "--to", str(page)]) == 0
     text = (page / "README.md").read_text()
+    assert "0 of 2 confirmed" in text and "Mean score **0.0000**" in text
+    capsys.readouterr()
+    again = ["confirm", str(out), *QUICK, "--cache", str(tmp_path / "c")]
+    assert main([*again, "--select", "newton_schulz"]) == 0
+    second = read_records(out / "confirmed")["newton_schulz"]
+    assert second.digest == first.digest and second.nonce != first.nonce
+    assert main([*again, "--select", "newton_schulz,gemm"]) == 1
+    assert "gemm: there is no whole result to confirm" in capsys.readouterr().out
+    assert read_records(out / "confirmed")["newton_schulz"].at == second.at
+    assert main(["publish", str(out), "--to", str(page)]) == 0
+    text = (page / "README.md").read_text()
+    assert f"Mean score **{second.score / 2:.4f}** over 2 problems" in text
+    assert "1 of 2 confirmed" in text and "**not confirmed**" in text
+    kept = json.loads((page / "evidence" / "newton_schulz.json").read_text())
+    assert kept["nonce"] == second.nonce
+    assert (page / "evidence" / "first" / "newton_schulz.json").is_file()
     assert "| newton_schulz | m=64, n=128 |" in text and "Mean score" in text
     assert (page / "solutions" / "topk_routing.py").read_bytes() == (
         EAGER / "topk_routing.py"

@@ -12,7 +12,7 @@ import pytest
 
 from novum.benchmarks.harness.trial import run_trial
 from novum.benchmarks.kernels.problem import load_problem, load_problems
-from novum.benchmarks.kernels.results import Arm, wall_disagrees
+from novum.benchmarks.kernels.results import Arm, profiler_disagrees, wall_disagrees
 from novum.benchmarks.kernels.roofline import Ceilings, Operations, bound_of, score
 from novum.benchmarks.moves import load_playbook
 from novum.benchmarks.pack import Pack, Profile, load_pack
@@ -167,6 +167,16 @@ def test_the_outer_clock_convicts_only_beyond_the_noise() -> None:
     assert "do not account for" in wall_disagrees(lying, honest)
     noisy = Arm(calls=[[0.01] * 10] * 3, walls=[0.11, 0.42, 0.5])
     assert wall_disagrees(lying, noisy) == ""
+
+
+def test_the_profiler_convicts_events_that_say_less_than_kernels_were_busy() -> None:
+    seen = [{"seconds": s, "kernels": ["k"]} for s in (9e-5, 8e-5, 1e-4)]
+    assert profiler_disagrees(seen, 7.5e-5, True) == ""
+    assert "80.00 us under the profiler" in profiler_disagrees(seen, 5e-5, True)
+    nothing = [{"seconds": 0.0, "kernels": []}]
+    assert profiler_disagrees(nothing, 5e-5, profiler_works=False) == ""
+    assert "no kernel ran" in profiler_disagrees(nothing, 5e-5, profiler_works=True)
+    assert profiler_disagrees([], 5e-5, True) == ""
 
 
 def test_every_technique_applies_to_a_start_and_leaves_python() -> None:

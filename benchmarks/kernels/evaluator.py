@@ -114,8 +114,9 @@ class Evaluator:
             fail_all(results, Status.COMPILE_ERROR, str(error))
         except PartyFailed as error:
             fail_all(results, status_of(error), str(error))
+        profiler_works = any(result.saw_kernels for result in results)
         for result in results:
-            result.judge_time()
+            result.judge_time(profiler_works)
         computed = sum(
             sum(map(sum, arm.calls)) for r in results for arm in (r.candidate, r.baseline)
         )

@@ -98,8 +98,13 @@ class WorkloadResult:
         """The score that counts: 0 for what failed or is quarantined, never above 1."""
         return 0.0 if self.quarantine else min(self.raw_score, 1.0)
 
-    def judge_time(self) -> None:
-        """Quarantine a time that physics or the outer clock does not allow."""
+    @property
+    def saw_kernels(self) -> bool:
+        """Whether the profiler saw the candidate use the device."""
+        return any(call["kernels"] for call in self.profile)
+
+    def judge_time(self, profiler_works: bool = False) -> None:
+        """Quarantine a time that physics, the outer clock or the profiler does not allow."""
         if not self.is_timed or self.bound is None:
             return
         t = self.candidate.time_s
@@ -111,6 +116,35 @@ class WorkloadResult:
             self.quarantine = f"{t * 1e6:.2f} us is under T_SOL = {self.bound.t_sol_s * 1e6:.2f} us"
         elif reason := wall_disagrees(self.candidate, self.baseline):
             self.quarantine = reason
+        elif reason := profiler_disagrees(self.profile, t, profiler_works):
+            self.quarantine = reason
+
+
+PROFILE_SHARE = 1.2
+PROFILE_SLACK_S = 3e-6
+"""The profiled calls find their inputs in the cache, so kernels are busy for less than the timed
+calls take: on an H100 for 73 to 101 % of it (gemm, newton_schulz, rmsnorm, softmax).
+"""
+
+
+def profiler_disagrees(
+    profile: Sequence[Mapping[str, Any]], time_s: float, profiler_works: bool
+) -> str:
+    """Why events are not believed that say less than the kernels were busy; empty when they are.
+
+    A profiler that sees kernels on other workloads and none on this one has found nothing done.
+    """
+    if not profile:
+        return ""
+    if not any(call["kernels"] for call in profile):
+        return "no kernel ran in the profiled calls" if profiler_works else ""
+    busy_s = min(float(call["seconds"]) for call in profile)
+    if busy_s > PROFILE_SHARE * time_s + PROFILE_SLACK_S:
+        return (
+            f"kernels were busy for {1e6 * busy_s:.2f} us under the profiler, "
+            f"and events say {1e6 * time_s:.2f} us"
+        )
+    return ""
 
 
 WALL_SHARE = 0.15

@@ -148,7 +148,7 @@ class Runner:
         return {}
 
     def ready(self, message: Message, _: list[int]) -> Message:
-        """Room for every timed call at addresses of its own, and one more warm-up."""
+        """Room for every timed call at addresses of its own, and a rehearsal."""
         import torch
 
         stage = self.stages[str(message["key"])]
@@ -161,11 +161,38 @@ class Runner:
         if self.device != "cpu":
             size = int(message["flush_bytes"])
             stage.flush = torch.empty(size, dtype=torch.uint8, device=self.device)
-        self.call([self.copy(value, 0.9) for value in stage.bases], stage.out_slots)
+        self.rehearse(stage)
         del spare
         self.synchronize()
         peak = torch.cuda.max_memory_allocated() if self.device != "cpu" else 0
         return {"peak_bytes": peak}
+
+    def rehearse(self, stage: Stage) -> None:
+        """A call as the timed ones, sketch included, at addresses that none of them has: what is
+        loaded or made at its first use is there before a clock runs.
+        """
+        assert self.run is not None
+        inputs = [self.empty_like(value) for value in stage.bases]
+        outputs = [] if self.returns else self.blank(stage.out_slots)
+        _, results = self.time_calls(self.run, stage, [inputs], [outputs], [0.9])
+        if self.returns:
+            outputs = answers.in_order(results[0], stage.out_slots, self.device)
+        vector = tensors.sketch_vector(0, self.device)
+        for output in outputs:
+            tensors.sketch(output, vector)
+
+    def time_calls(
+        self,
+        run: Callable[..., Any],
+        stage: Stage,
+        sets: Sequence[list[Any]],
+        outputs: Sequence[list[Any]],
+        factors: Sequence[float],
+    ) -> tuple[list[float], list[Any]]:
+        """Seconds of each call, and what they returned."""
+        if self.device == "cpu":
+            return timed.time_on_cpu(run, stage.bases, sets, outputs, factors)
+        return timed.time_on_gpu(run, stage.bases, sets, outputs, factors, stage.flush)
 
     def time(self, message: Message, _: list[int]) -> Message:
         """Every call once, in order; seconds of each."""
@@ -173,11 +200,7 @@ class Runner:
         assert run is not None
         stage = self.stages[str(message["key"])]
         factors = [float(factor) for factor in message["factors"]]
-        given = (run, stage.bases, stage.sets, stage.outputs, factors)
-        if self.device == "cpu":
-            seconds, results = timed.time_on_cpu(*given)
-        else:
-            seconds, results = timed.time_on_gpu(*given, stage.flush)
+        seconds, results = self.time_calls(run, stage, stage.sets, stage.outputs, factors)
         if self.returns:
             in_order = answers.in_order
             stage.outputs = [in_order(r, stage.out_slots, self.device) for r in results]

@@ -16,9 +16,10 @@ if __package__:
 else:
     import tensors  # type: ignore[import-not-found,no-redef]
 
-LEAD_CYCLES = 1_000_000
-"""How long the device waits before each timed call, about half a millisecond: the processor
-launches meanwhile, so that events show the device's time and not that of launching.
+LEAD_CYCLES = 2_000_000
+"""How long the device waits before each timed call, about a millisecond: the processor launches
+meanwhile, so that events show the device's time and not that of launching. With half of it, one of
+five baseline processes on a busy host (5 cores, 8 problems side by side) still showed launching.
 """
 
 

@@ -3,6 +3,7 @@
     python -m novum.benchmarks.kernels.campaign check OUT     broken kernels, cheaply
     python -m novum.benchmarks.kernels.campaign tune OUT      search over the kernels' constants
     python -m novum.benchmarks.kernels.campaign score OUT     the verified table
+    python -m novum.benchmarks.kernels.campaign confirm OUT   the same solutions, on fresh inputs
     python -m novum.benchmarks.kernels.campaign publish OUT --to FOLDER    a page of the results
 
 `check` and `tune` are searches: their times decide nothing. `score` is the evaluation: ceilings,
@@ -15,12 +16,14 @@ its device.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from novum.benchmarks.kernels.baselines import MODES
 from novum.benchmarks.kernels.campaign.check import check
+from novum.benchmarks.kernels.campaign.confirm import confirm
 from novum.benchmarks.kernels.campaign.fleet import Fleet, Settings
 from novum.benchmarks.kernels.campaign.modes import Modes
 from novum.benchmarks.kernels.campaign.publish import publish
@@ -38,7 +41,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="campaign", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("check", "tune", "score", "publish"))
+    parser.add_argument("command", choices=("check", "tune", "score", "confirm", "publish"))
     parser.add_argument("out", help="folder for results")
     parser.add_argument("--gpus", default="0", help="indices with commas; `cpu` for the processor")
     parser.add_argument(
@@ -70,7 +73,7 @@ def settings_of(words: argparse.Namespace) -> Settings:
     on_cpu = words.gpus == "cpu"
     fields = {
         "gpus": () if on_cpu else tuple(words.gpus.split(",")),
-        "parallel": words.parallel or (1 if on_cpu else 8),
+        "parallel": words.parallel or (1 if on_cpu else side_by_side(words.gpus.count(",") + 1)),
         "seconds": words.seconds,
         "rounds": words.rounds,
         "processes": words.processes,
@@ -78,6 +81,11 @@ def settings_of(words: argparse.Namespace) -> Settings:
         "early": not on_cpu or words.modes not in ("", "eager"),
     }
     return Settings.model_validate(fields | ({"cache": words.cache} if words.cache else {}))
+
+
+def side_by_side(n_gpus: int) -> int:
+    """Problems that the cores of this host can prepare at once for each device."""
+    return max(2, min(8, len(os.sched_getaffinity(0)) // n_gpus))
 
 
 def in_order(problems: Sequence[Problem], first: Sequence[str]) -> list[Problem]:
@@ -131,7 +139,10 @@ def main(words: Sequence[str] | None = None) -> int:
             tune_all(fleet, problems_in_order, files, chosen.steps)
             return 0
         modes = Modes(out / "modes.json", chosen.modes.split(",") if chosen.modes else usual)
-        records = score(fleet, modes, problems_in_order, files, chosen.compile_seconds)
+        if chosen.command == "confirm":
+            records = confirm(fleet, modes, problems_in_order)
+        else:
+            records = score(fleet, modes, problems_in_order, files, chosen.compile_seconds)
     return 0 if len(records) == len(problems) and all(r.is_whole for r in records) else 1
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from novum.benchmarks.kernels.campaign.confirm import CONFIRMED, RESULTS
 from novum.benchmarks.kernels.campaign.records import Record, Row, read_records
 from novum.benchmarks.kernels.roofline import Ceilings
 
@@ -21,19 +22,27 @@ def publish(out: Path, to: Path) -> None:
     Raises:
         SystemExit: the campaign holds no results.
     """
-    records = list(read_records(out / "results").values())
-    if not records:
+    chosen = read_records(out / RESULTS)
+    if not chosen:
         raise SystemExit(f"{out} holds no results; run `score` first")
+    confirmed = {
+        name: record
+        for name, record in read_records(out / CONFIRMED).items()
+        if name in chosen and record.digest == chosen[name].digest
+    }
     ceilings = _CEILINGS.validate_json((out / "ceilings.json").read_bytes())
-    for folder in (to, to / "solutions", to / "evidence"):
+    for folder in (to, to / "solutions", to / "evidence" / "first"):
         folder.mkdir(parents=True, exist_ok=True)
+    records = [confirmed.get(name, record) for name, record in chosen.items()]
     traces = [json.dumps(t, allow_nan=False) for r in records for t in r.traces]
     (to / "traces.jsonl").write_text("".join(line + "\n" for line in traces))
     (to / "ceilings.json").write_bytes(_CEILINGS.dump_json(ceilings, indent=1))
     for record in records:
         record.write(to / "evidence")
         write_solution(record, to / "solutions")
-    (to / "README.md").write_text(page(records, list(ceilings.values())))
+    for record in chosen.values():
+        record.write(to / "evidence" / "first")
+    (to / "README.md").write_text(page(chosen, confirmed, list(ceilings.values())))
 
 
 def write_solution(record: Record, folder: Path) -> None:
@@ -46,28 +55,36 @@ def write_solution(record: Record, folder: Path) -> None:
         (folder / f"{record.problem}.json").write_text(record.solution.model_dump_json(indent=1))
 
 
-def page(records: Sequence[Record], ceilings: Sequence[Ceilings]) -> str:
-    """The page."""
-    mean = statistics.fmean(r.score for r in records)
-    lowest = min(records, key=lambda r: r.score)
-    whole = sum(r.is_whole for r in records)
+def page(
+    chosen: Mapping[str, Record], confirmed: Mapping[str, Record], ceilings: Sequence[Ceilings]
+) -> str:
+    """The page. What is not confirmed counts 0 in the mean at its head."""
+    records = [confirmed.get(name, record) for name, record in chosen.items()]
+    scores = {name: confirmed[name].score if name in confirmed else 0.0 for name in chosen}
+    lowest = min(scores, key=lambda name: scores[name])
+    before = statistics.fmean(record.score for record in chosen.values())
     device = ", ".join(sorted({r.device for r in records}))
     versions = sorted({f"{k} {v}" for r in records for k, v in r.libs.items()})
     parts = [
         "# Results\n",
-        f"Mean score **{mean:.4f}** over {len(records)} problems, the lowest {lowest.score:.3f} "
-        f"({lowest.problem}); {whole} of {len(records)} passed on all workloads. Device: {device}; "
-        f"{', '.join(versions)}.\n",
+        f"Mean score **{statistics.fmean(scores.values()):.4f}** over {len(scores)} problems, the "
+        f"lowest {scores[lowest]:.3f} ({lowest}); {len(confirmed)} of {len(scores)} confirmed on "
+        "fresh inputs in fresh processes after the solutions were frozen, the others count 0. "
+        f"Before, the same solutions scored {before:.4f}. "
+        f"Device: {device}; {', '.join(versions)}.\n",
         "T is the median over processes of medians over calls, T_b the reference under the best "
         "mode of torch.compile for that workload, measured in the same interleaved pairs of fresh "
         "processes; T_SOL is the roofline of the measured ceilings. S = 1 / (1 + (T - T_SOL) / "
         "(T_b - T_SOL)). A mode that does not compile in time does not count and is named below.\n",
-        "| problem | axes | T us | T_b us | mode | T_SOL us | bound | T / T_SOL | S |",
-        "| --- | --- | --: | --: | --- | --: | --- | --: | --: |",
+        "| problem | axes | T us | T_b us | mode | T_SOL us | bound | T / T_SOL | S | S before |",
+        "| --- | --- | --: | --: | --- | --: | --- | --: | --: | --: |",
     ]
     for record in records:
-        parts += [line(record.problem, row) for row in record.rows]
-        parts.append(f"| **{record.problem}** | | | | | | | | **{record.score:.3f}** |")
+        was = chosen[record.problem]
+        for row, first in zip(record.rows, was.rows, strict=True):
+            parts.append(f"{line(record.problem, row)} {first.score:.3f} |")
+        shown = f"{record.score:.3f}" if record.problem in confirmed else "not confirmed"
+        parts.append(f"| **{record.problem}** | | | | | | | | **{shown}** | {was.score:.3f} |")
     parts += ["", "## Ceilings\n", *(ceiling(c) for c in ceilings)]
     parts += ["", "## Modes that do not count\n", *mode_errors(records)]
     parts += [
@@ -75,10 +92,12 @@ def page(records: Sequence[Record], ceilings: Sequence[Ceilings]) -> str:
         "## How to repeat\n",
         "    PYTHONPATH=src python3 -m novum.benchmarks.kernels.campaign score OUT "
         "--solutions benchmarks/kernels/results/solutions --gpus 0",
+        "    PYTHONPATH=src python3 -m novum.benchmarks.kernels.campaign confirm OUT --gpus 0",
         "    PYTHONPATH=src python3 -m novum.benchmarks.kernels.campaign publish OUT "
         "--to benchmarks/kernels/results",
         "",
-        "`evidence/` has one file for each problem: the solution as measured, medians of every "
+        "`evidence/` has one file for each problem (and in `first/` the one from before the "
+        "confirmation): the solution as measured, medians of every "
         "process, clocks, the nonce from which all inputs follow, errors, operation counts and "
         "where the evaluator's time went. `traces.jsonl` has the same in SOL-ExecBench's format.",
         "",

@@ -138,7 +138,7 @@ def key_of(problem: Problem, *thoroughness: object) -> str:
 
 
 def read_records(folder: Path) -> dict[str, Record]:
-    """All records of a folder by problem."""
+    """All records of a folder by problem; none where there is no folder."""
     found = [Record.model_validate_json(p.read_bytes()) for p in sorted(folder.glob("*.json"))]
     return {record.problem: record for record in found}
 

@@ -37,8 +37,6 @@ def score(
     """Evaluate in the order given what has no record yet; each record is kept as it is made."""
     folder = fleet.out / "results"
     done = read_records(folder) if folder.is_dir() else {}
-    settings = fleet.settings
-    thorough = (settings.rounds, settings.processes, settings.calls, settings.device)
     solutions: dict[str, Solution] = {}
     todo: list[Problem] = []
     for problem in problems:
@@ -50,7 +48,7 @@ def score(
         known = done.get(problem.name)
         same = known is not None and (known.digest, known.key) == (
             solution.digest(),
-            key_of(problem, *thorough),
+            key_of(problem, *thoroughness(fleet)),
         )
         if not (same and known is not None and known.is_whole):
             todo.append(problem)
@@ -61,20 +59,7 @@ def score(
         if not modes.has(evaluator, problem):
             fleet.say(f"{problem.name}: left out, its baseline is not known")
             return
-        nonce = secrets.token_hex(16)
-        solution = solutions[problem.name]
-        before = clocks()
-        result = evaluator.evaluate(problem, solution, modes.baseline(problem), nonce)
-        found = modes.of(problem)
-        record = record_of(
-            result,
-            solution,
-            key_of(problem, *thorough),
-            nonce,
-            found.best(problem),
-            found.errors,
-            {"before": before, "after": clocks()},
-        )
+        record = measured(fleet, modes, evaluator, problem, solutions[problem.name])
         with fleet.lock:
             record.write(folder)
             done[problem.name] = record
@@ -88,6 +73,31 @@ def score(
     records = [record for name, record in sorted(done.items()) if name in names]
     finish(fleet, records)
     return records
+
+
+def thoroughness(fleet: Fleet) -> tuple[object, ...]:
+    """What must be equal for two records to be comparable."""
+    settings = fleet.settings
+    return settings.rounds, settings.processes, settings.calls, settings.device
+
+
+def measured(
+    fleet: Fleet, modes: Modes, evaluator: Evaluator, problem: Problem, solution: Solution
+) -> Record:
+    """Evaluate one solution on inputs that follow from a nonce drawn now."""
+    nonce = secrets.token_hex(16)
+    before = clocks()
+    result = evaluator.evaluate(problem, solution, modes.baseline(problem), nonce)
+    found = modes.of(problem)
+    return record_of(
+        result,
+        solution,
+        key_of(problem, *thoroughness(fleet)),
+        nonce,
+        found.best(problem),
+        found.errors,
+        {"before": before, "after": clocks()},
+    )
 
 
 def finish(fleet: Fleet, records: Sequence[Record]) -> None:
