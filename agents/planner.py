@@ -265,8 +265,9 @@ def may_carry(lab: Lab, idea: str) -> bool:
 
 
 def reads_text(lab: Lab) -> bool:
-    """Whether the coder can be told of a clash in words."""
-    return bool(getattr(lab.brains["coder"], "reads_text", True))
+    """Whether there is a coder who can be told of a clash in words; a counterfactual has none."""
+    coder = lab.brains.get("coder")
+    return coder is not None and bool(getattr(coder, "reads_text", True))
 
 
 def best_allowed(lab: Lab) -> Node:
