@@ -7,9 +7,9 @@ Nothing is read twice: what is loaded leaves the second-level cache first, and t
 import triton
 import triton.language as tl
 
-WARPS = 4
+WARPS = 8
 BLOCK = 1024
-TUNE = {"BLOCK": (512, 1024, 2048, 4096), "WARPS": (4, 8)}
+TUNE = {"WARPS": (4, 8), "BLOCK": (512, 1024, 2048)}
 
 
 @triton.jit

@@ -9,7 +9,7 @@ import triton.language as tl
 
 WARPS = 4
 BLOCKS = 8
-TUNE = {"BLOCKS": (8, 16), "WARPS": (4, 8)}
+TUNE = {"BLOCKS": (4, 8, 16), "WARPS": (4, 8)}
 
 
 @triton.jit

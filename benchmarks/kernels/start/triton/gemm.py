@@ -1,8 +1,8 @@
 """C = A B^T. A few rows are bound by reading B: every multiprocessor reads strips of it, each strip
 in parts of the inner dimension, and the last program of a strip adds the parts up.
 
-B is read once, with one stage through registers: so its lines can leave the second-level cache
-first, without forcing out what lies there (asynchronous copies of more stages cannot say so).
+The product is made transposed, so that the strip of B has the rows that the tensor cores ask for
+and goes to them from shared memory; several of its blocks are on their way at once.
 
 Many rows are bound by the tensor cores, where the vendor's library is the one to beat; it writes
 into `c` directly.
@@ -13,12 +13,12 @@ import triton
 import triton.language as tl
 
 FEW_ROWS = 64
-BLOCK_N = 32
-BLOCK_K = 256
+BLOCK_N = 64
+BLOCK_K = 128
 PARTS = 4
 WARPS = 4
-STAGES = 1
-TUNE = {"STAGES": (1, 3), "PARTS": (1, 2, 4, 8), "BLOCK_K": (128, 256)}
+STAGES = 5
+TUNE = {"PARTS": (2, 4, 8), "BLOCK_N": (64, 128), "STAGES": (4, 5, 8), "BLOCK_K": (64, 128)}
 WORKSPACES = {}
 
 
@@ -42,21 +42,24 @@ def few_rows_kernel(
     rows = tl.arange(0, M)
     columns = strip * BLOCK_N + tl.arange(0, BLOCK_N)
     inner = part * (K // PARTS) + tl.arange(0, BLOCK_K)
-    a_at = a_ptr + rows[:, None] * K + inner[None, :]
-    b_at = b_ptr + columns[None, :].to(tl.int64) * K + inner[:, None]
-    row_mask = rows[:, None] < m
-    column_mask = columns[None, :] < n
-    total = tl.zeros((M, BLOCK_N), dtype=tl.float32)
+    a_at = a_ptr + rows[None, :] * K + inner[:, None]
+    b_at = b_ptr + columns[:, None].to(tl.int64) * K + inner[None, :]
+    row_mask = rows[None, :] < m
+    column_mask = columns[:, None] < n
+    total = tl.zeros((BLOCK_N, M), dtype=tl.float32)
     for first in range(0, K // PARTS, BLOCK_K):
+        b = tl.load(b_at + first, mask=column_mask, other=0.0)
         a = tl.load(a_at + first, mask=row_mask, other=0.0)
-        b = tl.load(b_at + first, mask=column_mask, other=0.0, eviction_policy="evict_first")
-        total = tl.dot(a, b, total)
-    at = rows[:, None] * n + columns[None, :]
+        total = tl.dot(b, a, total)
+    at = rows[None, :] * n + columns[:, None]
     mask = row_mask & column_mask
+    if PARTS == 1:
+        tl.store(c_ptr + at, total.to(tl.bfloat16), mask=mask)
+        return
     tl.store(part_ptr + part * (M * n) + at, total, mask=mask)
     tl.debug_barrier()
     if tl.atomic_add(done_ptr + strip, 1) == PARTS - 1:
-        total = tl.zeros((M, BLOCK_N), dtype=tl.float32)
+        total = tl.zeros((BLOCK_N, M), dtype=tl.float32)
         for i in tl.static_range(PARTS):
             total += tl.load(part_ptr + i * (M * n) + at, mask=mask, cache_modifier=".cg")
         tl.store(c_ptr + at, total.to(tl.bfloat16), mask=mask)

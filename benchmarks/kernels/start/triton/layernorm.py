@@ -6,15 +6,8 @@ A row of 5120 is held as 4096 and 1024, so that no lane of a block of 8192 stays
 import triton
 import triton.language as tl
 
-WARPS = 4
-TUNE = {"WARPS": (2, 4, 8)}
-
-
-@triton.jit
-def scaled(centred, rstd, weight_ptr, bias_ptr, columns, mask):
-    weight = tl.load(weight_ptr + columns, mask=mask, other=0.0, eviction_policy="evict_last")
-    bias = tl.load(bias_ptr + columns, mask=mask, other=0.0, eviction_policy="evict_last")
-    return (centred * rstd * weight.to(tl.float32) + bias.to(tl.float32)).to(tl.bfloat16)
+WARPS = 8
+TUNE = {"WARPS": (4, 8, 16)}
 
 
 @triton.jit
@@ -26,17 +19,23 @@ def layernorm_kernel(
     y_ptr += row * N
     low = tl.arange(0, HEAD)
     high = HEAD + tl.arange(0, TAIL)
-    whole = low < HEAD
     mask = high < N
     head = tl.load(x_ptr + low, eviction_policy="evict_first").to(tl.float32)
     tail = tl.load(x_ptr + high, mask=mask, other=0.0, eviction_policy="evict_first")
+    # Asked for before the sums, so that they do not wait for it afterwards.
+    weight_low = tl.load(weight_ptr + low, eviction_policy="evict_last")
+    weight_high = tl.load(weight_ptr + high, mask=mask, other=0.0, eviction_policy="evict_last")
+    bias_low = tl.load(bias_ptr + low, eviction_policy="evict_last")
+    bias_high = tl.load(bias_ptr + high, mask=mask, other=0.0, eviction_policy="evict_last")
     tail = tail.to(tl.float32)
     mean = (tl.sum(head) + tl.sum(tail)) / N
     head -= mean
     tail = tl.where(mask, tail - mean, 0.0)
     rstd = 1.0 / tl.sqrt((tl.sum(head * head) + tl.sum(tail * tail)) / N + eps)
-    tl.store(y_ptr + low, scaled(head, rstd, weight_ptr, bias_ptr, low, whole))
-    tl.store(y_ptr + high, scaled(tail, rstd, weight_ptr, bias_ptr, high, mask), mask=mask)
+    head = head * rstd * weight_low.to(tl.float32) + bias_low.to(tl.float32)
+    tail = tail * rstd * weight_high.to(tl.float32) + bias_high.to(tl.float32)
+    tl.store(y_ptr + low, head.to(tl.bfloat16))
+    tl.store(y_ptr + high, tail.to(tl.bfloat16), mask=mask)
 
 
 def run(x, weight, bias, eps, y):

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-WARPS = 4
+WARPS = 8
 BLOCK = 2048
 TUNE = {"BLOCK": (1024, 2048), "WARPS": (4, 8)}
 

@@ -7,9 +7,20 @@ it divides by: its last bit decides where a quotient lies halfway between two co
 import triton
 import triton.language as tl
 
-WARPS = 8
-TUNE = {"WARPS": (4, 8, 16)}
+WARPS = 16
+TUNE = {"WARPS": (8, 16, 32)}
 ROUNDER = 12582912.0  # adding and subtracting 1.5 * 2**23 rounds to the nearest even integer
+
+
+@triton.jit
+def quotient(x, scale, inverse, DIVIDE: tl.constexpr):
+    """x / scale rounded to nearest, from the rounded reciprocal: the remainder is exact, so one
+    correction gives the last bit (Markstein 1990). Far fewer instructions than a division.
+    """
+    if DIVIDE:
+        return tl.math.div_rn(x, scale)
+    near = x * inverse
+    return tl.fma(tl.fma(-near, scale, x), inverse, near)
 
 
 @triton.jit
@@ -30,7 +41,9 @@ def int8_kernel(
     x = x.to(tl.float32)
     scale = tl.maximum(tl.max(tl.abs(x)), 1e-8)
     scale = tl.math.div_rn(scale, 127.0) if DIVIDE else scale * inverse
-    codes = (tl.math.div_rn(x, tl.broadcast_to(scale, x.shape)) + rounder) - rounder
+    every = tl.broadcast_to(scale, x.shape)
+    reciprocal = tl.broadcast_to(tl.math.div_rn(1.0, scale), x.shape)
+    codes = (quotient(x, every, reciprocal, DIVIDE) + rounder) - rounder
     tl.store(q_ptr + row * N + columns, codes.to(tl.int8), mask=mask)
     tl.store(scale_ptr + row, scale)
 

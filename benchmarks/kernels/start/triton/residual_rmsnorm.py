@@ -3,8 +3,8 @@
 import triton
 import triton.language as tl
 
-WARPS = 8
-TUNE = {"WARPS": (4, 8, 16)}
+WARPS = 16
+TUNE = {"WARPS": (8, 16, 32)}
 
 
 @triton.jit

@@ -3,8 +3,8 @@
 import triton
 import triton.language as tl
 
-WARPS = 4
-TUNE = {"WARPS": (2, 4, 8)}
+WARPS = 8
+TUNE = {"WARPS": (4, 8, 16)}
 
 
 @triton.jit

@@ -3,9 +3,9 @@
 import triton
 import triton.language as tl
 
-WARPS = 4
+WARPS = 8
 BLOCK = 2048
-TUNE = {"BLOCK": (1024, 2048, 4096, 8192), "WARPS": (4, 8)}
+TUNE = {"WARPS": (4, 8, 16), "BLOCK": (1024, 2048, 4096)}
 
 
 @triton.jit

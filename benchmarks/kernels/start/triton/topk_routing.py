@@ -33,7 +33,7 @@ def topk_kernel(
     key = ordered(x.to(tl.int32, bitcast=True))
     best = tl.zeros((ROWS, TOP), dtype=tl.int32)
     ids = tl.zeros((ROWS, TOP), dtype=tl.int32)
-    for place in tl.static_range(TOP):
+    for place in range(TOP):
         value = tl.max(key, axis=1)
         winner = tl.min(tl.where(key == value[:, None], experts[None, :], EXPERTS), axis=1)
         best = tl.where(places[None, :] == place, value[:, None], best)
