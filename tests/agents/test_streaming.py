@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from langchain_core.messages import HumanMessage
 from pydantic import SecretStr
 
@@ -13,6 +15,8 @@ from novum.agents.brains.registry import make_brain
 from novum.agents.brains.secret import split_safe
 from novum.settings import BrainSettings
 
+MADE: list[Any] = []
+"""Brains of the present test."""
 KEY = "sk-planted-key-123456"
 TOOLS = [
     {
@@ -39,7 +43,18 @@ def stream(*deltas: dict[str, Any], finish: str = "stop") -> bytes:
 
 def brain(server: Any, **more: Any) -> Any:
     given = {"base_url": server.url, "api_key": KEY, "patience_s": 5, **more}
-    return make_brain("openai:m", BrainSettings.model_validate(given))
+    made = make_brain("openai:m", BrainSettings.model_validate(given))
+    MADE.append(made)
+    return made
+
+
+@pytest.fixture(autouse=True)
+async def connections_end() -> AsyncIterator[None]:
+    """Close the connections of a test before its loop ends."""
+    yield
+    for made in MADE:
+        await made.inner.root_async_client.close()
+    MADE.clear()
 
 
 def send(server: Any, *deltas: dict[str, Any], finish: str = "stop") -> None:
