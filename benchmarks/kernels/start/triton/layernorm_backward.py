@@ -2,7 +2,8 @@
 dbias.
 
 A row of 5120 is held as 4096 and 1024, so that no lane of a block of 8192 stays idle; the next rows
-are on their way to shared memory while this one is reduced.
+are on their way to shared memory while this one is reduced. All four sums of a row are made in one
+reduction: relative to the row's first element, so that a large mean does not cancel the variance.
 """
 
 import torch
@@ -18,9 +19,14 @@ TUNE = {"STAGES": (2, 3, 4), "PROGRAMS": (132, 264), "REGISTERS": (64, 128)}
 
 
 @triton.jit
-def both(head, tail, HEAD: tl.constexpr, TAIL: tl.constexpr):
-    """The sum over both parts of a row: neighbours of the head within a thread first."""
-    return tl.sum(tl.sum(tl.reshape(head, (TAIL, HEAD // TAIL)), axis=1) + tail)
+def add_four(a, b, c, d, more_a, more_b, more_c, more_d):
+    return a + more_a, b + more_b, c + more_c, d + more_d
+
+
+@triton.jit
+def folded(head, tail, HEAD: tl.constexpr, TAIL: tl.constexpr):
+    """Both parts of a row added up to the length of the tail: neighbours within a thread."""
+    return tl.sum(tl.reshape(head, (TAIL, HEAD // TAIL)), axis=1) + tail
 
 
 @triton.jit
@@ -47,6 +53,7 @@ def rows_kernel(
     dbias_low = tl.zeros((HEAD,), dtype=tl.float32)
     dbias_high = tl.zeros((TAIL,), dtype=tl.float32)
     first = tl.program_id(0).to(tl.int64)
+    next_pivot = tl.load(x_ptr + first * N).to(tl.float32)
     for row in tl.range(first, rows, tl.num_programs(0), num_stages=STAGES):
         x_at = x_ptr + row * N
         dy_at = dy_ptr + row * N
@@ -54,25 +61,38 @@ def rows_kernel(
         dy_low = tl.load(dy_at + low, eviction_policy="evict_first").to(tl.float32)
         x_high = tl.load(x_at + high, mask=mask, other=0.0, eviction_policy="evict_first")
         dy_high = tl.load(dy_at + high, mask=mask, other=0.0, eviction_policy="evict_first")
-        x_high = x_high.to(tl.float32)
+        pivot = next_pivot
+        following = row + tl.num_programs(0)
+        next_pivot = tl.load(x_ptr + following * N, mask=following < rows, other=0.0)
+        next_pivot = next_pivot.to(tl.float32)
+        x_low -= pivot
+        x_high = tl.where(mask, x_high.to(tl.float32) - pivot, 0.0)
         dy_high = dy_high.to(tl.float32)
-        mean = both(x_low, x_high, HEAD, TAIL) / N
-        x_low -= mean
-        x_high = tl.where(mask, x_high - mean, 0.0)
-        rstd = 1.0 / tl.sqrt(both(x_low * x_low, x_high * x_high, HEAD, TAIL) / N + eps)
-        x_low *= rstd
-        x_high *= rstd
+        g_low = dy_low * weight_low.to(tl.float32)
+        g_high = dy_high * weight_high.to(tl.float32)
+        x1, x2, g1, gx = tl.reduce(
+            (
+                folded(x_low, x_high, HEAD, TAIL),
+                folded(x_low * x_low, x_high * x_high, HEAD, TAIL),
+                folded(g_low, g_high, HEAD, TAIL),
+                folded(g_low * x_low, g_high * x_high, HEAD, TAIL),
+            ),
+            0,
+            add_four,
+        )
+        mean = x1 / N
+        rstd = 1.0 / tl.sqrt(tl.maximum(x2 / N - mean * mean, 0.0) + eps)
+        plain = g1 / N
+        along = (gx / N - mean * plain) * rstd
+        x_low = (x_low - mean) * rstd
+        x_high = (x_high - mean) * rstd
         dbias_low += dy_low
         dbias_high += dy_high
         dweight_low += dy_low * x_low
         dweight_high += dy_high * x_high
-        dy_low *= weight_low.to(tl.float32)
-        dy_high *= weight_high.to(tl.float32)
-        plain = both(dy_low, dy_high, HEAD, TAIL) / N
-        along = both(dy_low * x_low, dy_high * x_high, HEAD, TAIL) / N
         dx_at = dx_ptr + row * N
-        tl.store(dx_at + low, (rstd * (dy_low - plain - x_low * along)).to(tl.bfloat16))
-        dx_high = rstd * (dy_high - plain - x_high * along)
+        tl.store(dx_at + low, (rstd * (g_low - plain - x_low * along)).to(tl.bfloat16))
+        dx_high = rstd * (g_high - plain - x_high * along)
         tl.store(dx_at + high, dx_high.to(tl.bfloat16), mask=mask)
     share_ptr += first * 2 * N
     tl.store(share_ptr + low, dweight_low)

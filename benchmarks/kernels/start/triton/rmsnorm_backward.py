@@ -1,8 +1,8 @@
 """Backward of RMSNorm: resident programs walk over rows, keep their share of dweight, and write it
 once.
 
-The next rows are on their way to shared memory while this one is reduced. The shares are summed by
-a second small kernel: no atomics, so the result is the same every time.
+The next rows are on their way to shared memory while this one is reduced, both sums at once. The
+shares are summed by a second small kernel: no atomics, so the result is the same every time.
 """
 
 import torch
@@ -14,6 +14,11 @@ STAGES = 3
 PROGRAMS = 264
 COLUMNS = 32
 TUNE = {"STAGES": (2, 3, 4), "PROGRAMS": (132, 264, 528), "WARPS": (8, 16)}
+
+
+@triton.jit
+def add_pairs(a, b, more_a, more_b):
+    return a + more_a, b + more_b
 
 
 @triton.jit
@@ -40,9 +45,10 @@ def rows_kernel(
         dy = tl.load(dy_ptr + at, mask=mask, other=0.0, eviction_policy="evict_first")
         x = x.to(tl.float32)
         dy = dy.to(tl.float32)
-        rstd = 1.0 / tl.sqrt(tl.sum(x * x) / N + eps)
         scaled = dy * weight
-        along = tl.sum(scaled * x) * rstd / N
+        squares, products = tl.reduce((x * x, scaled * x), 0, add_pairs)
+        rstd = 1.0 / tl.sqrt(squares / N + eps)
+        along = products * rstd / N
         unit = x * rstd
         tl.store(dx_ptr + at, (rstd * (scaled - unit * along)).to(tl.bfloat16), mask=mask)
         total += dy * unit
