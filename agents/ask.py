@@ -56,15 +56,7 @@ async def ask(
         lab.note(FAILED, f"{key}/{lab.session}", failed | {"faults": list(error.faults)})
         raise
     usage = usage_of(answer)
-    content: Json = {
-        "key": key,
-        "role": role,
-        "brain": spec,
-        "tools": [tool.name for tool in tools],
-        "asked": messages_to_dict(list(messages[-new:] if new else [])),
-        "answer": messages_to_dict([answer])[0],
-    }
-    blob = lab.run.blobs.put(json.dumps(content, ensure_ascii=False))
+    blob = keep(lab, role, spec, key, messages[-new:] if new else [], tools, answer)
     event: Json = {"blob": blob, "role": role, "brain": spec, **usage}
     event["seconds"] = round(lab.clock() - started, 4)
     if faults := (answer.response_metadata or {}).get("faults"):
@@ -77,6 +69,32 @@ async def ask(
     lab.casting.note_cost(spec, usage["tokens"], usage["cost_usd"])
     lab.budget.spend(tokens=usage["tokens"], cost_usd=cost_usd)
     return answer
+
+
+def keep(
+    lab: Lab,
+    role: str,
+    spec: str,
+    key: str,
+    new: Sequence[BaseMessage],
+    tools: Sequence[Tool],
+    answer: AIMessage,
+) -> str:
+    """Keep what was new to a role and what it answered; the digest of the blob.
+
+    A replay keeps nothing: its events name the recorded blob.
+    """
+    if lab.is_replay:
+        return ""
+    content: Json = {
+        "key": key,
+        "role": role,
+        "brain": spec,
+        "tools": [tool.name for tool in tools],
+        "asked": messages_to_dict(list(new)),
+        "answer": messages_to_dict([answer])[0],
+    }
+    return lab.run.blobs.put(json.dumps(content, ensure_ascii=False))
 
 
 async def unless_stopped(lab: Lab, asked: Awaitable[AIMessage]) -> AIMessage:
