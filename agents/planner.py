@@ -82,6 +82,10 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
         case Proposed() as proposed:
             return await add(lab, as_proposal(lab, state, situation, proposed), reference)
         case NothingLeft(reason):
+            parent = lab.findings.nodes[choice.parents[0]]
+            if choice.carry is not None and parent.label == COMPOSED and not parent.n_all:
+                # No new idea, but the known ones in a mix that was never measured.
+                return await add(lab, measure_again(lab, state, parent.tree), reference)
             return {"idle": reason}
     reason = f"the planner made no acceptable proposal in {MAX_TURNS} turns"
     return {"idle": reason, "confused": True}

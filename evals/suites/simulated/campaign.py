@@ -17,7 +17,7 @@ from novum.agents.search.protocol import Choice, SearchPolicy
 from novum.evals.audit import retry_at
 from novum.evals.significance import Design, NoiseModel, race, search_gate
 from novum.evals.significance.gate import PROMISING_SDS
-from novum.evals.suites.simulated.landscapes import CRASH_COST, Ideas, Landscape, draw_idea, kind_of
+from novum.evals.suites.simulated.landscapes import CRASH_COST, Ideas, Truth, kind_of
 from novum.lab.records import (
     Candidate,
     Json,
@@ -68,7 +68,7 @@ class Outcome:
 class Campaign:
     """A simulated run of one policy on one landscape."""
 
-    def __init__(self, landscape: Landscape, policy: SearchPolicy, budget: int, seed: int) -> None:
+    def __init__(self, landscape: Truth, policy: SearchPolicy, budget: int, seed: int) -> None:
         self.landscape = landscape
         self.policy = policy
         self.budget = budget
@@ -121,8 +121,12 @@ class Campaign:
             ideas, kind = ideas | {choice.resolve}, kind_of(choice.resolve)
             move = {CARRY: choice.resolve}
         elif choice.mode not in ("combine", "retest"):
-            new = draw_idea(choice.kind_hint, rng)
-            ideas, kind, move = ideas | {new}, kind_of(new), {"apply": [new]}
+            known = frozenset(self.made_on) if choice.carry is not None else ideas
+            new = self.landscape.draw(choice.kind_hint, known, rng)
+            if new is None:  # nothing is left to add: the parent is measured
+                move = {}
+            else:
+                ideas, kind, move = ideas | {new}, kind_of(new), {"apply": [new]}
         proposal = Proposal(
             id=f"p{self.n_proposals}",
             thread=thread,
@@ -307,7 +311,7 @@ def reserve(budget: int) -> int:
     return min(RESERVE, budget // 5)
 
 
-def keep_if_better(landscape: Landscape, budget: int, seed: int) -> Outcome:
+def keep_if_better(landscape: Truth, budget: int, seed: int) -> Outcome:
     """The plain loop: one trial an idea, kept when its score beats the last kept one."""
     rng = Random(f"{landscape.name}/{landscape.seed}/{seed}/{budget}/plain")
     kept: Ideas = frozenset()
@@ -317,7 +321,8 @@ def keep_if_better(landscape: Landscape, budget: int, seed: int) -> Outcome:
     n_ideas = 0
     while cost < budget:
         n_ideas += 1
-        tried = kept | {draw_idea(None, rng)}
+        new = landscape.draw(None, kept, rng)
+        tried = kept if new is None else kept | {new}
         score = landscape.measure(tried, cost, rng)
         cost += CRASH_COST if score is None else 1.0
         if score is not None and score > best:

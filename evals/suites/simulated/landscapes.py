@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from math import pi, sin
 from random import Random
+from typing import Protocol
 
 from novum.lab.records import Kind
 
@@ -42,6 +43,31 @@ class Mix:
     """Share that harms; their effects are exponential with mean `loss`. The rest does nothing."""
     loss: float
     crash: float = 0.05
+
+
+class Truth(Protocol):
+    """What a campaign needs of a benchmark."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the table."""
+
+    @property
+    def seed(self) -> int:
+        """Which of the benchmarks of this name."""
+
+    def value(self, ideas: Ideas) -> float:
+        """The true value of a candidate; the start is worth 0 and higher is better."""
+
+    def measure(self, ideas: Ideas, clock: float, rng: Random) -> float | None:
+        """One trial at full fidelity; `None` when it crashes."""
+
+    def clash(self, one: str, other: str) -> bool:
+        """Whether two ideas that were written apart change the same lines."""
+
+    def draw(self, kind: Kind | None, present: Ideas, rng: Random) -> str | None:
+        """A new idea, of the kind asked for or of the proposer's own choice; `None` when all are
+        present."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +144,10 @@ class Landscape:
         pair = "/".join(sorted((one, other)))
         return Random(f"{self.seed}/{pair}/clash").random() < self.conflict
 
+    def draw(self, kind: Kind | None, present: Ideas, rng: Random) -> str | None:
+        """A new idea, of the kind asked for or of the proposer's own choice."""
+        return draw_idea(kind, rng)
+
     def measure(self, ideas: Ideas, clock: float, rng: Random) -> float | None:
         """One trial at full fidelity; `None` when it crashes."""
         if any(self.crashes(i) for i in ideas):
@@ -173,7 +203,10 @@ def landscapes(seed: int) -> list[Landscape]:
         Landscape("sparse", _mixes(0.04, 2.5, 0.6, 2.0), seed=seed),
         Landscape("many-small", _mixes(0.35, 0.4, 0.3, 0.7), interaction=0.2, seed=seed),
         Landscape("mild-drift", usual, drift=0.5, seed=seed),
+        Landscape("giants", _mixes(0.03, 5.0, 0.5, 1.0), conflict=0.5, seed=seed),
+        Landscape("rugged", usual, interaction=1.5, partners=0.1, conflict=0.5, seed=seed),
+        Landscape("fading", usual, fade=1.0, drift=1.0, period=400.0, seed=seed),
     ]
 
 
-HELD_OUT = ("sparse", "many-small", "mild-drift")
+HELD_OUT = ("giants", "rugged", "fading")
