@@ -632,3 +632,25 @@ def test_the_digest_of_the_harness_depends_on_the_pack_and_its_data() -> None:
     digests = {harness_digest(PACK, "a"), harness_digest(PACK, "b"), harness_digest(other, "a")}
     assert len(digests) == 3
     assert harness_digest(PACK, "a") in digests
+
+
+def test_trials_of_one_candidate_share_compiled_kernels_where_its_author_says_so(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    count = """
+    import os, pathlib
+    run = harness.start()
+    own = os.environ["HOME"] + "/kernels"
+    folder = pathlib.Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR", own))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / str(len(list(folder.iterdir())))).touch()
+    harness.claim("compiled", len(list(folder.iterdir())))
+    """
+
+    def compiled(more: str = "") -> float:
+        return toy.trial(textwrap.dedent(count) + SAVE + more).claimed["compiled"]
+
+    assert [compiled(), compiled()] == [1, 1]
+    monkeypatch.setenv("NOVUM_COMPILE_CACHE", str(tmp_path / "kernels"))
+    assert [compiled(), compiled()] == [1, 2]
+    assert compiled("# another candidate\n") == 1

@@ -50,6 +50,8 @@ from novum.errors import PackError
 from novum.lab.records import Probe
 
 SMOKE_ROWS = 16
+# tables and activations of many sizes come and go: fixed segments leave gaps that nothing fits
+GPU_VARIABLES = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
 WALL_PER_CPU_S = 6.0  # a crowded core gives a process a sixth of its time; then it is the machine
 
 
@@ -182,6 +184,7 @@ class Grader:
             allowance_s=self.profile.allowance_s,
             limits=self.profile.limits(wall_s),
             artifact_bytes=self.profile.file_bytes,
+            env=GPU_VARIABLES if self.profile.gpus else {},
         )
 
     def read(
