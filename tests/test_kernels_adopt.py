@@ -16,6 +16,7 @@ from novum.benchmarks.kernels.dtypes import DTYPES
 from novum.benchmarks.kernels.problem import fingerprint, load_problems
 from novum.benchmarks.pack import find_pack, lasting_name
 from novum.errors import PackError, UnknownName, UsageError
+from novum.lab.run import RunFolder
 from novum.lab.trees import tree_hash
 
 needs_torch = pytest.mark.skipif(
@@ -147,7 +148,7 @@ def test_it_is_evaluated_and_every_workload_is_accounted_for(
 
 @needs_torch
 @pytest.mark.slow
-def test_a_run_on_it_counts_a_solution_file_of_the_format_and_is_resumed_elsewhere(
+def test_a_run_on_it_offers_the_tools_counts_a_solution_file_and_is_resumed_elsewhere(
     benchmark_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOVUM_PATHS__CACHE", str(tmp_path / "cache"))
@@ -171,6 +172,8 @@ def test_a_run_on_it_counts_a_solution_file_of_the_format_and_is_resumed_elsewhe
     wrote = {"path": "solution.json", "text": json.dumps(solution)}
     steps = [
         [["propose", idea | {"move": {}}]],
+        [["roofline", {"problem": "001_scaling"}], ["profile", {"problem": "001_scaling"}]],
+        [["roofline", {"problem": "rmsnorm"}]],
         [["write_file", wrote], ["submit", {"summary": "outputs are filled"}]],
     ]
     script = tmp_path / "script.jsonl"
@@ -190,6 +193,12 @@ def test_a_run_on_it_counts_a_solution_file_of_the_format_and_is_resumed_elsewhe
         for line in file.read_text().splitlines()
     }
     assert names == {"001_scaling", "filled"}
+    run = RunFolder.open(tmp_path / "runs" / "kernels-1")
+    with run.ledger(read_only=True) as ledger:
+        asked = [e.payload["blob"] for e in ledger.events(kinds=["answer"])]
+    read = " ".join(run.blobs.text(blob) for blob in asked)
+    assert "T_SOL" in read and "aten::mul" in read
+    assert "no problem 'rmsnorm' is selected; there are 001_scaling" in read
 
 
 @needs_torch

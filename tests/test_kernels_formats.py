@@ -5,6 +5,7 @@ refused.
 from __future__ import annotations
 
 import json
+import math
 import struct
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,12 @@ from novum.benchmarks.kernels.problem import (
     read_workloads,
     write_lines,
 )
-from novum.benchmarks.kernels.solution import Solution
+from novum.benchmarks.kernels.solution import (
+    CPP_LANGUAGES,
+    CPP_SUFFIXES,
+    PYTHON_LANGUAGES,
+    Solution,
+)
 from novum.benchmarks.kernels.trace import Status, Trace
 from novum.benchmarks.kernels.workload import Workload
 from novum.errors import PackError, UnknownName
@@ -233,6 +239,45 @@ def test_a_solution_survives_and_older_files_are_read() -> None:
     assert Solution.model_validate(old).spec.is_cpp
 
 
+@st.composite
+def solutions(draw: st.DrawFn) -> dict[str, Any]:
+    """A solution in one or more languages of one family, with files beside the entry."""
+    is_cpp = draw(st.booleans())
+    known = CPP_LANGUAGES if is_cpp else PYTHON_LANGUAGES
+    suffix = draw(st.sampled_from(CPP_SUFFIXES)) if is_cpp else ".py"
+    entry = f"src/{draw(names)}{suffix}"
+    flags = st.lists(names.map(lambda name: f"-D{name}"), max_size=2)
+    options = st.fixed_dictionaries(
+        {}, optional={"cflags": flags, "cuda_cflags": flags, "ld_flags": flags}
+    )
+    spec = {
+        "languages": draw(st.lists(st.sampled_from(known), min_size=1, unique=True)),
+        "target_hardware": draw(st.lists(st.sampled_from(["B200", "LOCAL"]), min_size=1)),
+        "entry_point": f"{entry}::{draw(names)}",
+        "dependencies": draw(st.lists(names, max_size=2)),
+        "destination_passing_style": draw(st.booleans()),
+        "binding": draw(st.sampled_from([None, "torch"])),
+        "compile_options": draw(st.none() | options),
+    }
+    others = draw(st.dictionaries(names, st.text(min_size=1, max_size=20), max_size=2))
+    sources = [{"path": entry, "content": draw(st.text(min_size=1, max_size=20))}]
+    sources += [{"path": f"include/{k}.h", "content": v} for k, v in others.items()]
+    found = {"name": draw(names), "definition": "add", "author": draw(names)}
+    return found | {"description": draw(texts), "spec": spec, "sources": sources}
+
+
+@settings(max_examples=40, deadline=None)
+@given(solutions())
+def test_a_solution_of_any_language_survives_writing_and_reading(fields: dict[str, Any]) -> None:
+    first = Solution.model_validate(fields)
+    again = Solution.model_validate_json(first.model_dump_json())
+    assert again == first and again.digest() == first.digest()
+    assert first.spec.is_cpp == (fields["spec"]["languages"][0] in CPP_LANGUAGES)
+    assert first.files[first.spec.entry_file].decode() == fields["sources"][0]["content"]
+    changed = first.model_copy(update={"name": first.name + "x"})
+    assert changed.digest() != first.digest()
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -283,6 +328,39 @@ def test_a_trace_has_the_parts_that_its_status_allows(status: str) -> None:
         else:
             with pytest.raises(ValidationError):
                 Trace.model_validate(trace(status, **parts))
+
+
+numbers = st.floats(0, 1e9) | st.just(math.inf)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([s.value for s in Status]),
+    st.tuples(numbers, numbers, st.booleans(), st.booleans()),
+    st.dictionaries(names, st.floats(0, 1e3) | st.text(max_size=5), max_size=3),
+)
+def test_a_trace_survives_writing_and_reading(
+    status: str, errors: tuple[float, float, bool, bool], more: dict[str, Any]
+) -> None:
+    keys = ("max_relative_error", "max_absolute_error", "has_nan", "has_inf")
+    correct: dict[str, Any] = {"correctness": dict(zip(keys, errors, strict=True))}
+    correct["correctness"]["extra"] = more
+    timed = {
+        "performance": {"latency_ms": 1.5, "speedup_factor": 2.0}
+        | {"p_" + k: v for k, v in more.items()}
+    }
+    parts = {"PASSED": correct | timed, "INCORRECT_NUMERICAL": correct}.get(status, {})
+    first = Trace.model_validate(trace(status, **parts))
+    assert Trace.model_validate_json(first.model_dump_json()) == first
+
+
+def test_older_traces_with_nan_are_read_and_negative_errors_are_refused() -> None:
+    line = trace("INCORRECT_NUMERICAL", correctness={"max_absolute_error": "NaN"})
+    found = Trace.model_validate(line).evaluation
+    assert found is not None and found.correctness is not None
+    assert math.isnan(found.correctness.max_absolute_error)
+    with pytest.raises(ValidationError, match="not negative"):
+        Trace.model_validate(trace("INCORRECT_NUMERICAL", correctness={"max_absolute_error": -1}))
 
 
 def test_every_shipped_problem_is_whole() -> None:
@@ -349,6 +427,37 @@ def test_lines_are_written_as_they_are_read(tmp_path: Path) -> None:
     assert (SHIPPED / "rmsnorm" / "workload.jsonl").read_text() == (
         tmp_path / "w.jsonl"
     ).read_text()
+
+
+def test_names_keep_what_they_promise_in_every_family() -> None:
+    torch = pytest.importorskip("torch")
+    from novum.benchmarks.kernels.inputs import FAMILIES, random_tensor
+
+    for family in ("base", *FAMILIES):
+
+        def drawn(name: str, *shape: int, family: str = family) -> Any:
+            return random_tensor(name, shape, "float32", family, {"n": 8}, "cpu")
+
+        assert bool((drawn("rstd", 64) > 0).all()) and bool((drawn("A_log", 64) < 0).all())
+        assert bool((drawn("rope_cos", 8, 8).abs() <= 1).all())
+        assert torch.allclose(drawn("routing_weights", 4, 8).sum(-1), torch.ones(4))
+        assert set(drawn("text_mask", 4, 8).unique().tolist()) <= {0.0, 1.0}
+        causal = drawn("attention_mask", 2, 8, 8)
+        assert bool((causal.triu(1) <= 0).all()) and bool((causal.tril() == 0).all())
+        assert bool((drawn("A_cumsum", 2, 9).diff() <= 0).all())
+
+
+def test_a_packed_tensor_is_read_by_bytes(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from novum.benchmarks.kernels.safetensors import read_tensor
+    from novum.benchmarks.kernels.tensors import numbers as as_numbers
+
+    head = json.dumps({"t": {"dtype": "F4", "shape": [2, 4], "data_offsets": [0, 4]}}).encode()
+    raw = bytes([0x21, 0xF7, 0x80, 0x00])
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(head)) + head + raw)
+    found = read_tensor([str(tmp_path / "nothing"), str(tmp_path)], "b/a.safetensors", "t")
+    assert found.dtype is torch.float4_e2m1fn_x2 and tuple(found.shape) == (2, 2)
+    assert as_numbers(found).tolist() == [0.5, 1.0, 6.0, -6.0, 0.0, -0.0, 0.0, 0.0]
 
 
 def test_a_safetensors_file_is_read_and_a_damaged_one_is_refused(tmp_path: Path) -> None:

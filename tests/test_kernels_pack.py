@@ -239,6 +239,15 @@ def test_the_tools_look_at_a_researcher_s_own_kernel(tmp_path: Path) -> None:
         tools.roofline(tools.Roofline(problem="rope"), bench)
 
 
+def test_a_coder_is_offered_the_tools_of_this_pack() -> None:
+    from novum.tools.pack import coder_tools
+
+    offered = {tool.name: tool.schema["function"] for tool in coder_tools(pack())}
+    for name in ("roofline", "profile", "disassembly", "autotune"):
+        assert "problem" in offered[name]["parameters"]["required"]
+        assert len(offered[name]["description"]) > 20
+
+
 def test_machine_code_is_summed_up_by_kind() -> None:
     from novum.benchmarks.kernels.disassembly import summarise
 
