@@ -56,7 +56,7 @@ def after_code(
     return "approver" if is_asked else "experimenter"
 
 
-def after_approval(state: State) -> Literal["coder", "experimenter", "record"]:
+def after_approval(state: State, _: Runtime[Lab]) -> Literal["coder", "experimenter", "record"]:
     """What was approved happens; what was refused is recorded."""
     if state.get("dropped"):
         return "record"

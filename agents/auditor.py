@@ -43,6 +43,6 @@ def as_wanted(more: MoreTrials) -> Wanted:
     )
 
 
-def after_audit(state: State) -> Literal["experimenter", "record"]:
+def after_audit(state: State, _: Runtime[Lab]) -> Literal["experimenter", "record"]:
     """More trials, or a verdict to record."""
     return "experimenter" if state.get("wanted") else "record"

@@ -52,7 +52,7 @@ async def experiment(state: State, runtime: Runtime[Lab]) -> State:
     return {"wanted": None, "step": step + 1}
 
 
-def after_experiment(state: State) -> Literal["coder", "auditor", "record"]:
+def after_experiment(state: State, _: Runtime[Lab]) -> Literal["coder", "auditor", "record"]:
     """Back to the coder with a crash, to the auditor with results, to the record without time."""
     if state.get("dropped"):
         return "record"

@@ -18,8 +18,6 @@ UNSELECTED = frozenset({Purpose.NOISE, Purpose.RACE})
 """Purposes whose trials were not looked at before it was decided to keep them."""
 TESTING = (Purpose.RACE, Purpose.CONFIRM, Purpose.CERTIFY)
 """Purposes whose trials decide."""
-SETTLED = frozenset({TrialStatus.FINISHED, TrialStatus.CRASHED, TrialStatus.TIMEOUT})
-"""The candidate's own doing. A killed or lost trial is nobody's score and is run again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,37 +37,21 @@ def score(trial: Trial) -> float | None:
     return trial.metric if trial.status is TrialStatus.FINISHED else None
 
 
-def settled(trials: Iterable[Trial]) -> tuple[Trial, ...]:
-    """Trials that ended by the candidate's own doing, in order of launch."""
-    done = [t for t in trials if t.status in SETTLED]
-    return tuple(sorted(done, key=lambda t: (t.launched_s, t.seed_index, t.id)))
-
-
 def own(facts: Facts, *purposes: Purpose) -> tuple[Trial, ...]:
     """Settled trials of the candidate in this experiment, for the given purposes or all."""
-    return settled(
-        t
-        for t in facts.trials
-        if t.proposal == facts.proposal.id
-        and t.tree == facts.candidate.tree
-        and (not purposes or t.purpose in purposes)
-    )
+    return tuple(t for t in facts.own if not purposes or t.purpose in purposes)
 
 
 def measuring(facts: Facts) -> tuple[str, str] | None:
     """Harness digest and hardware class of the candidate's latest trial."""
-    trials = [t for t in own(facts) if t.purpose is not Purpose.SMOKE]
+    trials = [t for t in facts.own if t.purpose is not Purpose.SMOKE]
     return (trials[-1].harness, trials[-1].hardware) if trials else None
 
 
 def comparable(facts: Facts, split: Split) -> tuple[Trial, ...]:
     """Settled trials at full fidelity on a split under the candidate's harness and hardware."""
     where = measuring(facts)
-    return settled(
-        t
-        for t in facts.trials
-        if t.split == split and t.fidelity == "full" and (t.harness, t.hardware) == where
-    )
+    return facts.by_setting.get((split, "full", *where), ()) if where else ()
 
 
 def stage_arms(facts: Facts, purpose: Purpose, split: Split) -> Arms:

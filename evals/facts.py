@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
 from novum.benchmarks.pack import Guardrail, Manifest, Profile, Requirement, Win
-from novum.lab.records import Better, Candidate, Evidence, Proposal, Purpose, Split, Trial, Verdict
+from novum.lab.records import (
+    Better,
+    Candidate,
+    Evidence,
+    Proposal,
+    Purpose,
+    Split,
+    Trial,
+    TrialStatus,
+    Verdict,
+)
 
 Aim = Literal["race", "confirm", "certify"]
 
@@ -82,7 +92,11 @@ class PastIdea:
         return cls(gain, error, p_value, verdict.created_s)
 
 
-@dataclass(frozen=True, slots=True)
+SETTLED = frozenset({TrialStatus.FINISHED, TrialStatus.CRASHED, TrialStatus.TIMEOUT})
+"""The candidate's own doing. A killed or lost trial is nobody's score and is run again."""
+
+
+@dataclass(frozen=True)
 class Facts:
     """The recorded facts about one proposal.
 
@@ -108,6 +122,26 @@ class Facts:
     """How far to go: to promising, to an entry of the list, or to a headline."""
     at_s: float = 0.0
     """Time that the verdict will carry."""
+
+    @cached_property
+    def settled(self) -> tuple[Trial, ...]:
+        """Trials that ended by the candidate's own doing, in order of launch."""
+        done = [t for t in self.trials if t.status in SETTLED]
+        return tuple(sorted(done, key=lambda t: (t.launched_s, t.seed_index, t.id)))
+
+    @cached_property
+    def own(self) -> tuple[Trial, ...]:
+        """Settled trials of the candidate in this experiment."""
+        proposal, tree = self.proposal.id, self.candidate.tree
+        return tuple(t for t in self.settled if t.proposal == proposal and t.tree == tree)
+
+    @cached_property
+    def by_setting(self) -> dict[tuple[str, str, str, str], tuple[Trial, ...]]:
+        """Settled trials by split, fidelity, harness and hardware."""
+        found: dict[tuple[str, str, str, str], list[Trial]] = {}
+        for t in self.settled:
+            found.setdefault((t.split, t.fidelity, t.harness, t.hardware), []).append(t)
+        return {setting: tuple(trials) for setting, trials in found.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +179,11 @@ def _adapter() -> TypeAdapter[Facts]:
     return TypeAdapter(Facts)
 
 
+@cache
+def _adapter_of_terms() -> TypeAdapter[Terms]:
+    return TypeAdapter(Terms)
+
+
 def dump_facts(facts: Facts) -> dict[str, Any]:
     """Facts as plain JSON values."""
     dumped: dict[str, Any] = _adapter().dump_python(facts, mode="json")
@@ -156,11 +195,10 @@ def outline(facts: Facts) -> dict[str, Any]:
 
     The records themselves, and what came of earlier ideas, are in the ledger already.
     """
-    dumped = dump_facts(facts)
     return {
         "aim": facts.aim,
         "reference": facts.reference,
-        "terms": dumped["terms"],
+        "terms": _adapter_of_terms().dump_python(facts.terms, mode="json"),
         "trials": [t.id for t in facts.trials],
         "static": [e.id for e in facts.static],
         "n_history": len(facts.history),

@@ -77,11 +77,13 @@ class Module:
                     found.setdefault((node.lineno, value))
         return list(found)
 
+    @cached_property
+    def _calls(self) -> list[tuple[ast.Call, frozenset[str]]]:
+        return [(n, self.names.resolve(n.func)) for n in self.nodes if isinstance(n, ast.Call)]
+
     def calls(self) -> Iterator[tuple[ast.Call, frozenset[str]]]:
         """Every call with what its function may stand for."""
-        for node in self.nodes:
-            if isinstance(node, ast.Call):
-                yield node, self.names.resolve(node.func)
+        yield from self._calls
 
     def enclosing(self, node: ast.AST, *kinds: type[ast.AST]) -> Iterator[ast.AST]:
         """The enclosing nodes of some kinds, innermost first."""

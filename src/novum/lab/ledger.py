@@ -66,6 +66,8 @@ class _Head:
     end: Anchor
     tallies: dict[str, float]
     ids: dict[str, int]
+    old_ids: dict[str, int]
+    """As they are written: a fact seldom takes a fresh id."""
     is_written: bool = True
 
 
@@ -511,16 +513,19 @@ class Ledger(Queries):
                 return select(c.seq, c.digest, c.tallies, c.ids).with_for_update()
 
             ((seq, digest, tallies, ids),) = self._prepared.rows(connection, "head", make, {})
-            self._head = _Head(Anchor(seq, digest), json.loads(tallies), json.loads(ids))
+            known = json.loads(ids)
+            self._head = _Head(Anchor(seq, digest), json.loads(tallies), known, dict(known))
         return self._head
 
     def _write_head(self, connection: Connection) -> None:
         head = self._head
         if head is None or head.is_written:
             return
-        changes = {"seq": head.end.seq, "digest": head.end.digest}
-        texts = {"tallies": canonical(head.tallies), "ids": canonical(head.ids)}
-        self._update(connection, t.head, 1, changes | texts)
+        changes: Json = {"seq": head.end.seq, "digest": head.end.digest}
+        changes["tallies"] = canonical(head.tallies)
+        if head.ids != head.old_ids:
+            changes["ids"], head.old_ids = canonical(head.ids), dict(head.ids)
+        self._update(connection, t.head, 1, changes)
         head.is_written = True
 
     def _fact(self, kind: str, id: str, record: R) -> R:
