@@ -44,6 +44,8 @@ class Budget:
     n_slots: int = 1
     reserve_s: float = 0.0
     """Wall seconds set aside for certification."""
+    ablation_s: float = 0.0
+    """Wall seconds set aside for taking the champion's changes out, once there may be one."""
     n_experiments: int = 0
     """As of the last look."""
     started_s: float = field(default=0.0)
@@ -73,7 +75,11 @@ class Budget:
         """Wall seconds left for search, the reserve taken off; `None` without a limit."""
         if self.limits.wall_s is None:
             return None
-        return self.limits.wall_s - self.wall_s - self.reserve_s
+        return self.limits.wall_s - self.wall_s - self.reserve_s - self.ablation_s
+
+    def left_s(self) -> float | None:
+        """Wall seconds left for everything; `None` without a limit."""
+        return None if self.limits.wall_s is None else max(0.0, self.limits.wall_s - self.wall_s)
 
     def has_time_for(self, n_trials: int) -> bool:
         """Whether so many trials end before the search has to."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from novum.agents.ablation import ablate
 from novum.agents.auditor import as_wanted
 from novum.agents.carrying import put_together
 from novum.agents.experimenter import orders_of
@@ -32,7 +33,8 @@ the level is shared among them."""
 
 
 async def certify(lab: Lab) -> Verdict | None:
-    """Certify the best candidate against the start, or the next best one; crown what passes.
+    """Certify the best candidate against the start, or the next best one; crown what passes, and
+    take each of its changes out once.
 
     The headline's level is divided by the number of candidates that may be tried (Bonferroni).
     Returns the last verdict, whatever it says; `None` when nothing won a race.
@@ -48,6 +50,8 @@ async def certify(lab: Lab) -> Verdict | None:
         verdict = await confirm(lab, node.tree, start, alpha, "certify")
         if verdict is not None and verdict.label is Label.CONFIRMED:
             break
+    if lab.ablate:
+        await ablate(lab)
     return verdict
 
 

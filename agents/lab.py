@@ -95,6 +95,8 @@ class Lab:
     session: int = 0
     """How many processes have worked on this run before this one."""
     coder_turns: int = 24
+    ablate: float = 0.0
+    """Trials, as a share of those so far, that may go into what each change is worth."""
     clock: Callable[[], float] = time.time
     is_replay: bool = False
     turn: Callable[[str], Awaitable[None]] = at_once
@@ -192,6 +194,8 @@ class Lab:
             gain, self.window.noise(), self.terms.win.alpha_headline, self.terms.win.looks
         )
         n = max([n, *(r.trials for r in self.terms.requirements.values())])
+        limit_s = self.budget.limits.wall_s
+        self.budget.ablation_s = self.ablate * limit_s if limit_s and gain > 0 else 0.0
         self.budget.reserve_s = reserve_s(n, self.budget.n_slots, self.budget.trial_s)
 
     def next_iteration(self, thread: int) -> int:

@@ -28,7 +28,7 @@ KINDS = (
     "iteration",
     "session",
 )
-MEASURING = (Purpose.NOISE, Purpose.SEARCH, Purpose.RACE)
+MEASURING = (Purpose.NOISE, Purpose.SEARCH, Purpose.RACE, Purpose.ABLATION)
 PAGE = 5_000
 MAX_LESSONS = 3_000
 

@@ -108,6 +108,7 @@ def open_lab(run: RunFolder, settings: Settings) -> Iterator[Lab]:
             findings=Findings(pack.manifest.metric.better),
             scratch=Path(scratch) / "workspaces",
             coder_turns=settings.brain.coder_turns,
+            ablate=settings.ablate,
             must_ask=lambda stage, _: stage == settings.approval.ask,
             approval=settings.approval,
         )

@@ -90,6 +90,7 @@ def make_lab(
         findings=Findings(pack.manifest.metric.better),
         scratch=copy.path / "workspaces",
         coder_turns=settings.brain.coder_turns,
+        ablate=settings.ablate,
         clock=clock,
         **more,
     )

@@ -183,6 +183,9 @@ class Settings(BaseSettings):
     """Trials that run side by side; by default as many as the cores or GPUs carry."""
     policy: str = "frontier"
     """How the next candidate to build on is chosen."""
+    ablate: float = Field(default=0.1, ge=0, lt=1)
+    """After a champion is confirmed, each of its changes is taken out once to say what it is worth,
+    with so many trials as a share of those before. 0 leaves it out."""
     budget: BudgetSettings = BudgetSettings()
     brain: BrainSettings = BrainSettings()
     sandbox: SandboxSettings = SandboxSettings()

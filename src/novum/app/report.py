@@ -62,6 +62,7 @@ def _facts(reading: Reading) -> dict[str, Any]:
         "best_plot": plots.best_so_far(story),
         "required": required.pictures(story),
         "records": required.records(story),
+        "parts": [_part(reading, part) for part in story.parts],
         "gains_plot": plots.gains(story),
         "lineage_plot": plots.lineage(story),
         "rows": [_row(reading, idea) for idea in [*ideas[-MAX_IDEAS:], *story.tests.values()]],
@@ -92,6 +93,19 @@ def _noise_percent(reading: Reading) -> str:
     if story.noise_sd is None or not (mean := fmean(story.baseline)):
         return ""
     return f"{100 * story.noise_sd / abs(mean):.2g} %"
+
+
+def _part(reading: Reading, part: Json) -> Json:
+    """One change of the champion and what it is worth."""
+    idea = reading.story.ideas.get(part["idea"])
+    name = f"#{idea.number}: {one_line(idea.proposal.hypothesis)}" if idea else part["idea"]
+    if part.get("needed"):
+        return {"name": name, "gain": "", "words": "other changes stand on it"}
+    if part.get("broken"):
+        return {"name": name, "gain": "", "words": "without it the rest does not run"}
+    low, high = part["interval"]
+    words = f"{percent_range((low, high))}, {part['n']} trials without it"
+    return {"name": name, "gain": percent(part["gain"]), "words": words}
 
 
 def _row(reading: Reading, idea: Idea) -> Json:
@@ -150,7 +164,10 @@ def _line_style(line: str) -> str:
 def _name(reading: Reading, tree: str) -> str:
     candidate = reading.story.candidates.get(tree)
     idea = reading.owner(candidate) if candidate is not None else None
-    return f"#{idea.number}" if idea is not None else "start"
+    if idea is not None:
+        return f"#{idea.number}"
+    is_mix = candidate is not None and candidate.proposal.startswith("carry:")
+    return f"mix {tree[:8]}" if is_mix else "start"
 
 
 def _provenance(info: Json, seq: int, digest: str) -> list[tuple[str, str]]:

@@ -107,6 +107,8 @@ class Story:
     """Proposals that wait for a person to approve them, by the id of the question."""
     best: list[Best] = field(default_factory=list)
     champion: tuple[str, str] | None = None
+    parts: list[Json] = field(default_factory=list)
+    """What each change of the champion is worth."""
     threads: dict[int, str] = field(default_factory=dict)
     """Idea that each thread is at."""
     sessions: list[tuple[float, float]] = field(default_factory=list)
@@ -210,6 +212,12 @@ class Story:
 
     def _on_champion(self, event: Event) -> None:
         self.champion = (event.payload["tree"], event.payload["verdict"])
+
+    def _on_ablation(self, event: Event) -> None:
+        self.parts.clear()  # of another champion
+
+    def _on_ablated(self, event: Event) -> None:
+        self.parts.append(event.payload)
 
     def _on_directive(self, event: Event) -> None:
         directive = decode(Directive, event.payload)
