@@ -100,7 +100,7 @@ async def test_each_change_of_a_champion_is_taken_out_once_and_the_report_says_w
 ) -> None:
     lab = await start(make_lab)
     lab.ablate = 4.0  # trials as a share of the five that measured the noise
-    made = {}
+    made: dict[str, str] = {}
     for i, name in enumerate(("alpha", "gamma")):
         parent = made.get("alpha", lab.findings.start)
         proposal = Proposal(f"p0-{i}", 0, i, name, Kind.DATA, (parent,), "b", {"apply": [name]})
