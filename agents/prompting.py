@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,16 @@ def template(name: str) -> Template:
     # Prompts are Markdown for a model, not HTML: nothing is to be escaped.
     environment = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=False)
     environment.globals["pct"] = lambda x: f"{x:+.2%}"
+    environment.globals["some"] = latest
     source = files("novum.agents").joinpath("prompts", f"{name}.md").read_text()
     return environment.from_string(source)
+
+
+def latest(names: Sequence[str], limit: int, between: str = ", ") -> str:
+    """A list in words, of which only the latest are named where there are more than `limit`."""
+    left_out = len(names) - limit
+    more = [f"{left_out} earlier ones"] if left_out > 0 else []
+    return between.join([*more, *names[-limit:]])
 
 
 def render(name: str, **values: Any) -> str:

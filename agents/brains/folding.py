@@ -23,7 +23,8 @@ def fold(messages: Sequence[BaseMessage], limit: int) -> list[BaseMessage]:
     """The messages as they are sent: at most about `limit` characters, oldest output folded.
 
     The opening stays whole while it fits. Tool output goes first, then long arguments of earlier
-    calls, then earlier words; the last turn is folded only when nothing else is left.
+    calls, then earlier words; the last turn is folded only when nothing else is left. Where even
+    folded turns are too many, the oldest are left out, and the opening says how many.
     """
     sent = [plain(m) for m in messages]
     total = sum(map(size, sent))
@@ -35,10 +36,36 @@ def fold(messages: Sequence[BaseMessage], limit: int) -> list[BaseMessage]:
                 before = size(sent[i])
                 sent[i] = folded(sent[i])
                 total += size(sent[i]) - before
+    sent = without_oldest(sent, limit)
+    total = sum(map(size, sent))
     if total > limit and sent:
         room = max(1_000, limit - sum(map(size, sent[1:])))
         sent[0] = sent[0].model_copy(update={"content": bounded(sent[0].text, room)})
     return sent
+
+
+def without_oldest(sent: list[BaseMessage], limit: int) -> list[BaseMessage]:
+    """The messages without the oldest turns, as many as are too many; the last one stays.
+
+    A turn goes whole: providers refuse a result whose call they do not see.
+    """
+    opening = next((i for i, m in enumerate(sent) if isinstance(m, HumanMessage)), None)
+    if opening is None:
+        return sent
+    starts = [i for i in range(opening + 1, len(sent)) if not isinstance(sent[i], ToolMessage)]
+    first, total = opening + 1, sum(map(size, sent))
+    n_left_out = 0
+    for start in starts[1:]:
+        if total <= limit:
+            break
+        total -= sum(map(size, sent[first:start]))
+        first = start
+        n_left_out += 1
+    if not n_left_out:
+        return sent
+    note = f"\n\n[{n_left_out} earlier turns of this conversation are left out to save room]"
+    told = sent[opening].model_copy(update={"content": sent[opening].text + note})
+    return [*sent[:opening], told, *sent[first:]]
 
 
 def plain(message: BaseMessage) -> BaseMessage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from random import Random
 from typing import Any
@@ -64,6 +64,7 @@ class LanguageModel(BaseChatModel):
     _uses_json: bool = PrivateAttr(default=False)
     _n_wordless: int = PrivateAttr(default=0)
     _rng: Random = PrivateAttr(default_factory=Random)
+    _sleep: Callable[[float], Awaitable[None]] = PrivateAttr(default_factory=lambda: asyncio.sleep)
 
     def model_post_init(self, context: Any, /) -> None:
         super().model_post_init(context)
@@ -151,6 +152,7 @@ class LanguageModel(BaseChatModel):
             wait=faults.waits(self.first_wait_s, self._rng),
             retry=retry_if_exception(passes),
             before_sleep=note,
+            sleep=self._sleep,
             reraise=True,
         )
         answer: AIMessage = await retrying(self._once, messages, tools, on_text)

@@ -14,6 +14,9 @@ from novum.agents.brains.registry import make_brains, register
 from novum.agents.brains.scripted import ScriptedModel, calls
 from novum.agents.replay.verify import verify
 from novum.agents.research import work
+from novum.app.numbers import MetricName
+from novum.app.proposers import proposers, table, worth_telling
+from novum.app.story import Story
 from novum.errors import UsageError
 from novum.lab.records import Label
 from novum.lab.run import RunFolder
@@ -111,3 +114,32 @@ async def test_a_run_of_an_ensemble_records_who_played_and_is_resumed_and_replay
     (folder.path / "run.toml").write_text(dumps(info))
     again.ledger.close()
     assert (await asyncio.to_thread(verify, RunFolder.open(folder.path))).is_whole
+
+
+async def test_status_says_what_each_model_gained_and_cost(make_lab: Any) -> None:
+    def paid(name: str, cost_usd: float | None) -> ScriptedModel:
+        model = proposer(name)
+        for answer in model.answers:
+            answer.usage_metadata = {"input_tokens": 90, "output_tokens": 10, "total_tokens": 100}
+            answer.response_metadata = {"cost_usd": cost_usd}
+        return model
+
+    register("paid", lambda words, settings: paid(words, 0.25 if words == "alpha" else None))
+    spec = "paid:alpha,paid:beta"
+    lab = make_lab("run", brain={"planner": spec}, budget={"experiments": 2}, policy="greedy")
+    await work(lab, 1)
+    story = Story(MetricName("loss", "", "lower"))
+    story.follow(lab.ledger)
+    found = {p.name: p for p in proposers(story)}
+    assert set(found) <= {*members(spec), "playbook"} and worth_telling(list(found.values()))
+    asked = {e.payload["brain"] for e in lab.ledger.events(kinds=["answer"])}
+    for name in set(members(spec)) & asked:
+        who, record = found[name], lab.casting.records[name]
+        assert who.n_ideas == sum(p.brain == name for p in lab.ledger.proposals())
+        assert who.tokens == record.tokens == 100 * who.n_answers
+        assert who.gain == pytest.approx(record.gain_sum, rel=0.2)
+        assert (who.unpriced_tokens > 0) == (name == "paid:beta")
+    assert sum(p.n_won for p in found.values()) >= 1
+    text = table(list(found.values()))
+    assert "verified gain" in text.splitlines()[0]
+    assert "unknown" in text or "paid:beta" not in found

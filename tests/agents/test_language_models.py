@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("langchain_openai", reason="needs the extra `llm`")
 
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from novum.agents.brains import folding, portable
 from novum.agents.brains.language import MAX_ANSWER, LanguageModel
@@ -127,6 +127,46 @@ async def test_a_retry_after_beyond_the_patience_is_not_waited_for(
     assert len(server.asked) == 1
 
 
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.mark.parametrize(("down_s", "answers"), [(600, True), (86_400, False)])
+async def test_a_provider_that_is_down_for_ten_minutes_is_waited_for_and_one_down_for_a_day_is_not(
+    server: Any,
+    make_model: MakeModel,
+    monkeypatch: pytest.MonkeyPatch,
+    down_s: float,
+    answers: bool,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("tenacity.time", clock)
+    server.fail(503).call(("propose", PROPOSAL))
+    down, up = server.replies
+    server.replies[:] = [lambda h: (up if clock.now_s >= down_s else down)(h)]
+    default = BrainSettings()
+    model = make_model(patience_s=default.patience_s)
+    model.first_wait_s, model._sleep = 1.0, clock.sleep
+    if answers:
+        found = await ask(model)
+        assert found.tool_calls and 600 <= clock.now_s < 700
+        assert len(found.response_metadata["faults"]) == len(server.asked) - 1
+    else:
+        with pytest.raises(BrainUnavailable, match="HTTP 503"):
+            await ask(model)
+        assert 800 < clock.now_s <= default.patience_s
+    assert 10 < len(server.asked) < 50, "it is asked again and again, but not hammered"
+
+
 async def test_a_server_that_hangs_is_given_up_on(server: Any, make_model: MakeModel) -> None:
     server.hang()
     with pytest.raises(BrainUnavailable, match="Time"):
@@ -212,6 +252,30 @@ async def test_a_model_that_talks_nonsense_ends_the_run_with_nothing_confirmed(
     lab.ledger.verify()
 
 
+@pytest.mark.parametrize("nonsense", ["refusal", "no such tool", "one tool for ever", "endless"])
+async def test_a_coder_that_talks_nonsense_drops_the_idea_and_the_run_goes_on(
+    server: Any, run_with: Any, nonsense: str
+) -> None:
+    server.call(("propose", PROPOSAL))
+    match nonsense:
+        case "refusal":
+            server.say("I cannot help with that.")
+        case "no such tool":
+            server.call(("launch_rocket", {}))
+        case "one tool for ever":
+            server.call(("read_file", {"path": "solve.py"}))
+        case "endless":
+            server.say("x" * 800_000, usage=(100, 200_000))
+    server.replies += [server.replies[-1]] * 3
+    server.call(("nothing_left", {"reason": "that was all"}))
+    lab = run_with(brain={"coder_turns": 4}, budget={"experiments": 2})
+    summary = await work(lab, 1)
+    (dropped,) = lab.ledger.events(kinds=["dropped"])
+    assert dropped.key == "dropped:p0-0" and "turns" in dropped.payload["reason"]
+    assert "that was all" in summary.reason and summary.n_ideas == 1
+    assert not lab.ledger.candidates(proposal="p0-0")
+
+
 async def test_a_provider_that_is_gone_ends_the_run_and_resume_goes_on(
     server: Any, run_with: Any
 ) -> None:
@@ -275,7 +339,21 @@ def test_the_oldest_tool_output_is_folded_first_and_the_opening_stays() -> None:
     assert sent[0].text == talk[0].text and not sent[0].additional_kwargs
     assert "folded" in sent[2].text and sent[-1].text == talk[-1].text
     assert len(sent) == len(talk) and talk[2].text == "x" * 5_000
-    assert sum(map(folding.size, folding.fold(talk, 4_000))) < 20_000
+    assert sum(map(folding.size, folding.fold(talk, 4_000))) < 5_000
+
+
+def test_where_folding_is_not_enough_the_oldest_turns_are_left_out_with_their_results() -> None:
+    talk: list[Any] = [SystemMessage("rules"), HumanMessage("task")]
+    for i in range(300):
+        calls = [{"name": "read_file", "args": {"path": "a"}, "id": f"c{i}", "type": "tool_call"}]
+        talk += [AIMessage("", tool_calls=calls), ToolMessage("x" * 900, tool_call_id=f"c{i}")]
+    sent = folding.fold(talk, 9_000)
+    assert sum(map(folding.size, sent)) <= 9_100 and sent[0].text == "rules"
+    n_left_out = (len(talk) - len(sent)) // 2
+    assert f"{n_left_out} earlier turns" in sent[1].text and n_left_out > 200
+    called = [c["id"] for m in sent if isinstance(m, AIMessage) for c in m.tool_calls]
+    assert called == [m.tool_call_id for m in sent if isinstance(m, ToolMessage)]
+    assert called[-1] == "c299" and folding.fold(talk, 9_000) == sent
 
 
 def test_a_conversation_too_long_for_the_model_is_sent_again_shorter(

@@ -32,6 +32,7 @@ def status(
 
     Example: novum status nanochat-1 --follow
     """
+    from novum.app import proposers
     from novum.app.outcome import closing_lines, outcome_of
     from novum.app.reading import reading, runs_folder
     from novum.lab.run import list_runs
@@ -48,13 +49,18 @@ def status(
         outcome = outcome_of(one.run, one.story)
         if as_json:
             holder = one.run.holder()
-            print(json.dumps(outcome.json() | {"holder": holder, "counts": one.ledger.counts()}))
+            authors = [p.json() for p in proposers.proposers(one.story)]
+            more = {"holder": holder, "counts": one.ledger.counts(), "proposers": authors}
+            print(json.dumps(outcome.json() | more))
             return
         if follow:
             _follow(one)
             outcome = outcome_of(one.run, one.story)
         _print_status(one)
         out = _console()
+        who = proposers.proposers(one.story)
+        if proposers.worth_telling(who):
+            out.print(proposers.table(who), markup=False)
         is_busy = one.run.holder() is not None
         out.print(closing_lines(outcome, one.story, reason=one.story.reason, is_busy=is_busy))
 

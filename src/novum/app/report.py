@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from novum.app import plots, required
+from novum.app import plots, proposers, required
 from novum.app.live import MARKS, one_line
 from novum.app.numbers import better_by, duration, moment, percent, percent_range, size
 from novum.app.outcome import Outcome, outcome_of
@@ -67,6 +67,7 @@ def _facts(reading: Reading) -> dict[str, Any]:
         "lineage_plot": plots.lineage(story),
         "rows": [_row(reading, idea) for idea in [*ideas[-MAX_IDEAS:], *story.tests.values()]],
         "left_out": max(0, len(ideas) - MAX_IDEAS),
+        "proposers": _proposers(reading),
         "begun": moment(info.get("created_s", story.began_s)),
         "provenance": _provenance(info, anchor.seq, anchor.digest),
         "settings": list(_flat(info.get("settings", {}))),
@@ -86,6 +87,14 @@ def headline(reading: Reading, outcome: Outcome) -> str:
     if outcome.state == "nothing better":
         return "No better candidate than the start was found"
     return f"{name}: the run is not finished"
+
+
+def _proposers(reading: Reading) -> list[tuple[str, ...]]:
+    """The table of who had the ideas, its head first; empty when that says nothing."""
+    found = proposers.proposers(reading.story)
+    if not proposers.worth_telling(found):
+        return []
+    return [proposers.HEAD, *(p.cells() for p in found)]
 
 
 def _noise_percent(reading: Reading) -> str:

@@ -84,6 +84,17 @@ class Best:
     n_trials: int
 
 
+@dataclass(slots=True)
+class Usage:
+    """What one brain was asked."""
+
+    n_answers: int = 0
+    tokens: int = 0
+    cost_usd: float = 0.0
+    unpriced_tokens: int = 0
+    """Tokens whose price nobody stated; they are not in `cost_usd`."""
+
+
 @dataclass
 class Story:
     """Everything a view needs, kept up to date by `update`."""
@@ -118,6 +129,8 @@ class Story:
     reason: str = ""
     """Why the search ended."""
     spent: dict[str, float] = field(default_factory=dict)
+    asked: dict[str, Usage] = field(default_factory=dict)
+    """By brain."""
     _is_worked_on: bool = False
     """Whether the last process has not said that it ended."""
 
@@ -203,6 +216,14 @@ class Story:
             owner = self.ideas.get(candidate.proposal) if candidate is not None else None
             if owner is not None:
                 owner.is_confirmed = True
+
+    def _on_answer(self, event: Event) -> None:
+        usage = self.asked.setdefault(event.payload["brain"], Usage())
+        spent = event.payload.get("spent", {})
+        usage.n_answers += 1
+        usage.tokens += spent.get("tokens", 0)
+        usage.cost_usd += spent.get("cost_usd", 0.0)
+        usage.unpriced_tokens += spent.get("unpriced_tokens", 0)
 
     def _on_dropped(self, event: Event) -> None:
         idea = self.idea(event.key.partition(":")[2])
