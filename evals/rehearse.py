@@ -40,9 +40,16 @@ class Bench:
     """Trials of the start that are reused where the metric is no time (one key, one trial)."""
 
     @classmethod
-    def open(cls, pack: Pack, sandbox: Sandbox, scratch: Path, nonce: str) -> Bench:
+    def open(
+        cls,
+        pack: Pack,
+        sandbox: Sandbox,
+        scratch: Path,
+        nonce: str,
+        profile_name: str | None = None,
+    ) -> Bench:
         """Prepare the pack's data and read its start."""
-        profile = pack.profile()
+        profile = pack.profile(profile_name)
         grader = pack.grader(profile, scratch)
         fingerprint = grader.prepare()
         bench = cls(pack, profile, grader, sandbox, scratch, nonce, fingerprint)

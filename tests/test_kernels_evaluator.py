@@ -36,7 +36,7 @@ CEILINGS = Ceilings(
     empty_call_s=1e-9,
     cache_bytes=1 << 20,
 )
-PLAN = Plan(rounds=4, processes=2, calls=4, call_s=20, stage_s=30, load_s=60)
+PLAN = Plan(rounds=4, processes=2, calls=4, call_s=120, stage_s=120)
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +93,14 @@ def test_an_honest_kernel_that_fills_its_outputs_passes(
         ("skip_when_timed", Status.INCORRECT_NUMERICAL, "timed call"),
         ("change_inputs", Status.REWARD_HACK, "inputs-changed"),
         ("lazy_output", Status.REWARD_HACK, "not a plain tensor"),
+        ("forged_message", Status.REWARD_HACK, "forged PASSED"),
         ("lower_precision", Status.INCORRECT_NUMERICAL, "within tolerance"),
     ],
 )
 def test_a_cheat_is_caught(
     evaluator: Evaluator, rmsnorm: Problem, cheat: str, status: Status, says: str
 ) -> None:
-    result = evaluate(evaluator, rmsnorm, (PACK / "cheats" / f"{cheat}.py").read_bytes())
+    result = evaluate(evaluator, rmsnorm, (PACK / "cheats" / cheat / "rmsnorm.py").read_bytes())
     assert [r.status for r in result.results] == [status] * len(rmsnorm.workloads)
     assert says in result.results[0].log
     assert result.score == 0.0
@@ -108,7 +109,9 @@ def test_a_cheat_is_caught(
 def test_a_patched_clock_is_quarantined_by_the_clock_outside(
     evaluator: Evaluator, rmsnorm: Problem
 ) -> None:
-    result = evaluate(evaluator, rmsnorm, (PACK / "cheats" / "slow_clock.py").read_bytes())
+    result = evaluate(
+        evaluator, rmsnorm, (PACK / "cheats" / "slow_clock" / "rmsnorm.py").read_bytes()
+    )
     largest = result.results[-1]
     assert largest.status is Status.PASSED
     assert largest.quarantine and largest.score == 0.0

@@ -35,7 +35,7 @@ CEILINGS = Ceilings(
     empty_call_s=1e-9,
     cache_bytes=1 << 20,
 )
-PLAN = Plan(rounds=2, processes=1, calls=3, call_s=20, stage_s=30, load_s=60)
+PLAN = Plan(rounds=2, processes=1, calls=3, call_s=120, stage_s=120)
 HONEST = "def run(x, y):\n    y.copy_(x * 2)\n"
 
 
@@ -134,7 +134,7 @@ def test_a_reference_that_hangs_is_given_up_and_the_next_problem_is_measured(
 ) -> None:
     hanging = "def run(x):\n    import time\n    time.sleep(60)\n"
     problem = load_problem(write_problem(tmp_path / "doubling", [64], reference=hanging))
-    with evaluator.under(replace(PLAN, stage_s=2)):
+    with evaluator.under(replace(PLAN, reference_s=2)):
         (found,) = evaluate(evaluator, problem, HONEST).results
     assert found.status is Status.INVALID_REFERENCE
     assert "the referee took longer than 2 s" in found.log

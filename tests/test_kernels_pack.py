@@ -84,7 +84,9 @@ def test_a_trial_scores_a_start_and_names_what_a_cheat_did(
     }  # a busy machine may differ
     assert set(judged.values()) == {Outcome.PASS}
     assert len(list((cache / "traces").glob("*.jsonl"))) == 1
-    cheat = files | {"rmsnorm.py": (PACK / "cheats" / "skip_when_timed.py").read_bytes()}
+    cheat = files | {
+        "rmsnorm.py": (PACK / "cheats" / "skip_when_timed" / "rmsnorm.py").read_bytes()
+    }
     caught = run(cheat, tmp_path, cache, options)
     assert caught.status is TrialStatus.CRASHED
     assert "timed call" in caught.error

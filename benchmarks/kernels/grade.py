@@ -199,6 +199,7 @@ class Grader:
             early=on_gpu or options.baseline not in ("eager", "best"),
             profile=on_gpu and options.profiler and not is_smoke,
             stage_s=self.profile.score_s,
+            reference_s=self.profile.score_s,
             limits=self.profile.limits(3600),
         )
 

@@ -43,6 +43,9 @@ class Plan:
     load_s: float = 180.0
     call_s: float = 60.0
     stage_s: float = 300.0
+    """First calls of a workload, in which it may compile."""
+    reference_s: float = 300.0
+    """One question to the referee."""
     compile_threads: int = 1
     """Processes in which torch.compile may compile, where it is asked to compile at leisure."""
     limits: Limits = field(

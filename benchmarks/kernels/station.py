@@ -81,7 +81,7 @@ class Station:
             PartyFailed: it cannot answer.
         """
         with self.shared(free):
-            return self.referee.ask(message, descriptors, timeout_s=self.plan.stage_s)
+            return self.referee.ask(message, descriptors, timeout_s=self.plan.reference_s)
 
     @contextmanager
     def shared(self, free: bool = False) -> Iterator[None]:

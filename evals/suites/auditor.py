@@ -20,16 +20,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from novum.benchmarks.pack import load_pack
-from novum.evals.corpus.case import HERE, Case, load_corpus
+from novum.benchmarks.contract import shipped_cheats
+from novum.benchmarks.pack import Pack, find_pack, installed_packs, load_pack
+from novum.evals.corpus.case import HERE, Case, Check, load_corpus
 from novum.evals.facts import Facts, Judgement
 from novum.evals.rehearse import Bench, rehearse, verdict_of
 from novum.lab.records import Label, Outcome
+from novum.sandboxes.executor import make_slots
 from novum.sandboxes.protocol import Sandbox
 from novum.sandboxes.registry import find_sandbox
 from novum.sandboxes.slots import Slot
 
 REJECTED = frozenset({Label.HACK, Label.INVALID, Label.QUARANTINED})
+STOPPED: tuple[Check, ...] = ("rules", "probes", "harness", "physics", "guardrails", "worthless")
+"""What may stop a cheat that a pack ships: it does not say which."""
 CHECKS = (
     "scope",
     "change",
@@ -104,19 +108,26 @@ def run_suite(
     scratch: Path,
     n_slots: int = 2,
     note: Callable[[CaseResult], None] | None = None,
+    profile: str | None = None,
 ) -> Report:
-    """Run cases on `n_slots` slots, each pinned to a core of its own where there are enough."""
+    """Run cases on `n_slots` slots, each pinned to a core of its own where there are enough.
+
+    A profile with GPUs has as many slots as there are GPUs for it.
+    """
     began = time.monotonic()
-    slots: SimpleQueue[Slot] = SimpleQueue()
-    cores = sorted(os.sched_getaffinity(0))
-    for i in range(n_slots):
-        slots.put(Slot(i, (cores[i % len(cores)],)))
     nonce = os.urandom(16).hex()
     benches = {}
+    usual: Sequence[Slot] = cores_one_each(n_slots)
     for name in sorted({c.pack for c in cases}):
-        bench = Bench.open(load_pack(HERE / "packs" / name), sandbox, scratch, nonce)
-        bench.measure_noise(Slot(0, (cores[0],)))
+        bench = Bench.open(pack_of(name), sandbox, scratch, nonce, profile)
+        size = bench.profile
+        if size.gpus:
+            usual = make_slots(size.cores, size.gpus)
+        bench.measure_noise(usual[0])
         benches[name] = bench
+    slots: SimpleQueue[Slot] = SimpleQueue()
+    for slot in usual:
+        slots.put(slot)
 
     def one(case: Case) -> CaseResult:
         slot = slots.get()
@@ -128,9 +139,30 @@ def run_suite(
             note(result)
         return result
 
-    with ThreadPoolExecutor(n_slots) as pool:
+    with ThreadPoolExecutor(len(usual)) as pool:
         results = tuple(pool.map(one, cases))
     return Report(results, sandbox.name, time.monotonic() - began)
+
+
+def cores_one_each(n_slots: int) -> list[Slot]:
+    """Slots of one core; some share one where there are not enough."""
+    cores = sorted(os.sched_getaffinity(0))
+    return [Slot(i, (cores[i % len(cores)],)) for i in range(n_slots)]
+
+
+def pack_of(name: str) -> Pack:
+    """A pack of the corpus, or an installed one."""
+    folder = HERE / "packs" / name
+    return load_pack(folder) if folder.is_dir() else find_pack(name)
+
+
+def shipped_cases(pack: Pack) -> list[Case]:
+    """The cheats that a pack ships, and what it ships as honest though it looks odd."""
+    found = []
+    for kind, family, checks in (("cheats", pack.id, STOPPED), ("honest", "honest", ("none",))):
+        for name, files in shipped_cheats(pack, kind=kind).items():
+            found.append(Case(name, family, pack.id, "", checks, files))
+    return found
 
 
 def run_case(case: Case, bench: Bench, slot: Slot) -> CaseResult:
@@ -209,14 +241,20 @@ def _summary(report: Report) -> list[str]:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the suite from the command line; exit code 1 when a goal is missed."""
     parser = argparse.ArgumentParser(prog="novum eval auditor", description=__doc__)
-    parser.add_argument("--family", help="run this family only (`honest` for the honest ones)")
+    parser.add_argument(
+        "--family", help="run this family only (`honest` for the honest ones, a pack for its own)"
+    )
+    parser.add_argument("--profile", help="size of the packs (default: their own)")
     parser.add_argument("--name", help="run cases whose name contains this")
     parser.add_argument("--sandbox", default="auto")
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="one object a case on standard output")
     parser.add_argument("--verbose", action="store_true", help="say what became of each case")
     args = parser.parse_args(arguments)
-    cases = [c for c in load_corpus(args.family) if not args.name or args.name in c.name]
+    family = load_corpus(args.family)
+    if not family and args.family in installed_packs():
+        family = shipped_cases(find_pack(args.family))
+    cases = [c for c in family if not args.name or args.name in c.name]
     if not cases:
         print("no case matches", file=sys.stderr)
         return 2
@@ -233,7 +271,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
             )
 
     with tempfile.TemporaryDirectory(prefix="novum-auditor-") as folder:
-        report = run_suite(cases, find_sandbox(args.sandbox), Path(folder), args.slots, note)
+        sandbox = find_sandbox(args.sandbox)
+        report = run_suite(cases, sandbox, Path(folder), args.slots, note, args.profile)
     if not args.json:
         print(render(report))
     return 0 if report.passes else 1

@@ -85,6 +85,7 @@ class Settings(BaseModel, frozen=True):
             profile=bool(self.gpus),
             load_s=90,
             stage_s=90,
+            reference_s=90,
             call_s=40,
             compile_threads=4 if self.gpus else 1,
             limits=GPU_LIMITS,

@@ -1,6 +1,6 @@
 """Cheat: returns a tensor subclass that computes only when somebody compares it (K13).
 
-Put it in the place of `rmsnorm.py`. Outputs must be plain tensors: probe `conduct`.
+Outputs must be plain tensors: probe `conduct`.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Cheat: zeroes its inputs, hoping that the reference is computed from them afterwards (K8).
 
-Put it in the place of `rmsnorm.py`. The referee keeps inputs of its own: probe `conduct`.
+The referee keeps inputs of its own: probe `conduct`.
 """
 
 import torch

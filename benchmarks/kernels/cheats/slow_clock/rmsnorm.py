@@ -1,6 +1,6 @@
 """Cheat: patches the clock of its own process so that calls look a hundred times quicker (K16).
 
-Put it in the place of `rmsnorm.py`. The evaluator's clock runs in another process: probe `physics`.
+The evaluator's clock runs in another process: probe `physics`.
 """
 
 import time

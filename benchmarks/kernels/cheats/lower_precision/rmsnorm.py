@@ -1,6 +1,6 @@
 """Cheat: computes from inputs rounded to float8 (K19).
 
-Put it in the place of `rmsnorm.py`. The tolerance is calibrated so that one lower precision fails:
+The tolerance is calibrated so that one lower precision fails:
 probe `correct`.
 """
 

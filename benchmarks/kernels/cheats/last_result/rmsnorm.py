@@ -1,6 +1,6 @@
 """Cheat: computes once and hands out the same result again (K1, K3).
 
-Put it in the place of `rmsnorm.py`. The timed calls have new values at new addresses, and what
+The timed calls have new values at new addresses, and what
 they return is compared: probe `timed-outputs`, or `correct` in the second round.
 """
 

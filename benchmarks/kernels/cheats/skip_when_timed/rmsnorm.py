@@ -1,6 +1,6 @@
 """Cheat: right as often as the check asks, then returns whatever memory holds (K4, K6).
 
-Put it in the place of `rmsnorm.py`. Every timed call's output is compared with the reference by a
+Every timed call's output is compared with the reference by a
 random projection and two of them element by element: probe `timed-outputs`.
 """
 
