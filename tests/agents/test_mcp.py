@@ -13,6 +13,7 @@ pytest.importorskip("mcp", reason="needs the extra `mcp`")
 from mcp.shared.memory import create_connected_server_and_client_session as connect
 
 from novum.agents.research import work
+from novum.app.handing import outcome
 from novum.app.mcp_server import make_server
 from novum.lab.records import Label
 
@@ -55,6 +56,9 @@ async def test_a_client_reads_the_task_hands_in_a_change_and_gets_a_verdict(
             told = json.loads((await call("wait_for", id=id.split(";")[0]))[1])
             assert told["verdict"] == Label.PROMISING and told["proposal"] == "p0-0"
             assert "+F = " in (await call("show", id="p0-0"))[1]
-    summary = await running
-    assert summary.is_confirmed
+        summary = await running
+        assert summary.is_confirmed
+        told = outcome(ledger, id.split(";")[0])
+        assert told["verdict"] == Label.PROMISING
+        assert told["later"].startswith("confirmed (sealed data): ")
     assert lab.ledger.proposal("p0-0").brain == "mcp"

@@ -60,15 +60,23 @@ def hand_in(
 
 
 def outcome(ledger: Ledger, directive: str) -> dict[str, str]:
-    """What became of an idea that was handed in; empty while it is open."""
+    """What became of an idea that was handed in; empty while it is open.
+
+    A candidate that looked good is measured again, and the best one tested at the end of the run on
+    data that no search has seen: the latest verdict of that kind is told beside the first.
+    """
     taken = ledger.event(f"idea:{directive}")
     if taken is None:
         return {}
     if taken.payload["refused"]:
         return {"refused": taken.payload["refused"]}
     proposal = taken.payload["proposal"]
-    for verdict in ledger.verdicts(proposal=proposal):
-        return {"proposal": proposal, "verdict": str(verdict.label), "why": verdict.reason}
+    for verdict in ledger.verdicts(proposal=proposal, last=1):
+        told = {"proposal": proposal, "verdict": str(verdict.label), "why": verdict.reason}
+        for test in ledger.verdicts(tree=verdict.tree, last=1):
+            if test.proposal != proposal:
+                told["later"] = f"{test.label} ({test.split} data): {test.reason}"
+        return told
     if dropped := ledger.event(f"dropped:{proposal}"):
         return {"proposal": proposal, "dropped": dropped.payload["reason"]}
     return {}

@@ -133,7 +133,11 @@ def make_server(run: RunFolder, ledger: Ledger, *, port: int = 8765) -> FastMCP[
 
     @server.tool()
     async def wait_for(id: str, timeout_s: float = 600.0) -> dict[str, str]:
-        """Wait for what becomes of an idea that was handed in: verdict, or why it ended."""
+        """Wait for what becomes of an idea that was handed in: verdict, or why it ended.
+
+        What looked good is measured again, and the best candidate tested at the end of the run on
+        sealed data: call again later, and `later` says how that went.
+        """
         until = time.monotonic() + min(max(timeout_s, 0.0), MAX_WAIT_S)
         while not (found := outcome(ledger, id)):
             if time.monotonic() >= until:
