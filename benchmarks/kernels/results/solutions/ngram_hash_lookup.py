@@ -1,0 +1,54 @@
+"""Two hashed rows of a table for each pair of neighbouring tokens, summed while they pass.
+
+Where the number of slots is a power of two, the hashes need their low 32 bits only.
+"""
+
+import triton
+import triton.language as tl
+
+WARPS = 8
+TOKENS = 4
+TUNE = {"WARPS": (4, 8), "TOKENS": (2, 4, 8)}
+
+
+@triton.jit
+def lookup_kernel(
+    tokens_ptr,
+    table_ptr,
+    y_ptr,
+    time,
+    total,
+    slots,
+    N: tl.constexpr,
+    TOKENS: tl.constexpr,
+    POWER: tl.constexpr,
+):
+    place = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    mask = place < total
+    now = tl.load(tokens_ptr + place, mask=mask, other=0)
+    before = tl.load(tokens_ptr + place - 1, mask=mask & (place % time != 0), other=0)
+    if POWER:
+        now = now.to(tl.uint32)
+        before = before.to(tl.uint32)
+        first = ((now * 1000003 + before * 8191) & (slots - 1)).to(tl.int64)
+        second = ((now * 69069 + before * 362437 + 12345) & (slots - 1)).to(tl.int64)
+    else:
+        now = now.to(tl.int64)
+        before = before.to(tl.int64)
+        first = (now * 1000003 + before * 8191) % slots
+        second = (now * 69069 + before * 362437 + 12345) % slots
+    columns = tl.arange(0, N)[None, :]
+    wide = mask[:, None]
+    row = tl.load(table_ptr + first[:, None] * N + columns, mask=wide, other=0.0).to(tl.float32)
+    row += tl.load(table_ptr + second[:, None] * N + columns, mask=wide, other=0.0).to(tl.float32)
+    tl.store(y_ptr + place[:, None].to(tl.int64) * N + columns, row.to(tl.bfloat16), mask=wide)
+
+
+def run(tokens, table, y):
+    total = tokens.numel()
+    slots, hidden = table.shape
+    grid = (triton.cdiv(total, TOKENS),)
+    power = slots & (slots - 1) == 0
+    lookup_kernel[grid](
+        tokens, table, y, tokens.shape[1], total, slots, hidden, TOKENS, power, num_warps=WARPS
+    )
