@@ -42,6 +42,8 @@ async def wait_for_ideas(lab: Lab, id: str) -> None:
     if lab.is_replay:  # when the recorded thread went on, something had come
         await lab.turn(id)
         lab.read_directives()
+        if not lab.directives.ideas:
+            lab.stop_reason()  # kept by the lab, and told as the reason why nothing was planned
         return
     while not lab.directives.ideas and not lab.stop_reason():
         await lab.control.wait(WAIT_S)

@@ -197,6 +197,18 @@ async def test_what_was_handed_in_from_outside_is_made_again(make_lab: Any) -> N
     assert found.problem == "" and found.is_whole
 
 
+async def test_a_stop_while_a_thread_waits_for_ideas_is_made_again(make_lab: Any) -> None:
+    lab = make_lab(brain={"default": "external"}, budget={"experiments": 2})
+    running = asyncio.create_task(work(lab, 1))
+    with lab.run.ledger() as outside:
+        while outside.event("choice:p0-0") is None:
+            await asyncio.sleep(0.02)
+        outside.add_directive(Directive("d1", "Stop.", action={"stop": True}))
+    await running
+    found = await check(keep_settings(lab))
+    assert found.problem == "" and found.is_whole
+
+
 async def test_a_run_that_began_with_what_another_found_is_made_again_without_that_memory(
     recorded: Any, tmp_path: Path
 ) -> None:

@@ -24,7 +24,10 @@ from novum.lab.records import Json, Kind
 from novum.lab.run import RunFolder
 
 TRANSCRIPT = "chat.jsonl"
-NO_WORDS = "Commands begin with /. `/directive TEXT` tells the planner; /help lists all."
+NO_WORDS = (
+    "Commands begin with /. `/directive TEXT` tells the planner; /help lists all.\n"
+    "Questions in words need a model: novum chat --brain openai:MODEL."
+)
 
 
 @dataclass(frozen=True, slots=True)
