@@ -10,6 +10,9 @@ from pathlib import Path
 
 MAX_TERMS = 8
 """Rarest words of a query that are looked up; the common ones cost most and say least."""
+COMMON = 2_000
+"""Documents from which a word is common: it is left out where a query holds a rarer one. Scoring the
+90,000 lookalikes that share `the best value` took most of a recall among 100,000 lessons."""
 WORD = re.compile(r"[a-z0-9_]{2,}")
 
 
@@ -80,4 +83,5 @@ class KeywordIndex:
             found = self._db.execute(statement, (word,)).fetchone()
             if found:
                 counted.append((int(found[0]), word))
-        return [word for _, word in sorted(counted)[:MAX_TERMS]]
+        telling = [pair for pair in counted if pair[0] <= COMMON] or sorted(counted)[:1]
+        return [word for _, word in sorted(telling)[:MAX_TERMS]]
