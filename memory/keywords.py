@@ -11,8 +11,8 @@ from pathlib import Path
 MAX_TERMS = 8
 """Rarest words of a query that are looked up; the common ones cost most and say least."""
 COMMON = 2_000
-"""Documents from which a word is common: it is left out where a query holds a rarer one. Scoring the
-90,000 lookalikes that share `the best value` took most of a recall among 100,000 lessons."""
+"""Documents from which a word is common: it is left out where a query holds a rarer one. Scoring
+the 90,000 lookalikes that share `the best value` took most of a recall among 100,000 lessons."""
 WORD = re.compile(r"[a-z0-9_]{2,}")
 
 
