@@ -105,6 +105,8 @@ def find_open(ledger: Queries, name: str) -> Question:
     if name and (answer := answer_to(ledger, name)):
         verb = "approved" if answer.is_approved else "refused"
         raise UnknownName(f"{name} was {verb} already, by {answer.who}; open: {there}.")
+    if not name and not waiting:
+        raise UnknownName("nothing waits for a person's yes.")
     what = f"{name!r} does not wait for approval" if name else "say which"
     raise UnknownName(f"{what}; open: {there}.")
 

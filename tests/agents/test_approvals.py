@@ -152,6 +152,8 @@ async def test_the_first_answer_stands_and_unknown_names_are_said(make_lab: Any)
         find_open(lab.ledger, id)
     with pytest.raises(UnknownName, match="does not wait for approval; open: none"):
         find_open(lab.ledger, "p9-9")
+    with pytest.raises(UnknownName, match="nothing waits for a person's yes"):
+        find_open(lab.ledger, "")
     with pytest.raises(UnknownName, match="nothing waits"):
         give(lab.ledger, "p9-9", is_approved=True, who="ada")
     await task
