@@ -12,14 +12,17 @@ import argparse
 import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
+from time import perf_counter, process_time
 
 from novum.agents.search.registry import POLICIES, make_policy
+from novum.evals.suites.rivals import evolve
 from novum.evals.suites.simulated.campaign import Campaign, Outcome, keep_if_better
-from novum.evals.suites.simulated.landscapes import HELD_OUT, Truth, landscapes
-from novum.evals.suites.surrogate.landscape import NAME, Surrogate
+from novum.evals.suites.simulated.landscapes import HELD_OUT
+from novum.evals.suites.surrogate.named import names, truth
 
 PLAIN = "keep-if-better"
 Task = tuple[str, str, int, int]
@@ -29,17 +32,20 @@ Task = tuple[str, str, int, int]
 def campaign(task: Task) -> Outcome:
     """One campaign; a repeat draws another landscape of the same name."""
     name, policy, budget, repeat = task
+    if policy == evolve.NAME:
+        return evolve.campaign(name, budget, repeat)
     landscape = truth(name, repeat)
+    wall, cpu = perf_counter(), process_time()
     if policy == PLAIN:
-        return keep_if_better(landscape, budget, repeat)
-    return Campaign(landscape, make_policy(policy), budget, repeat).run()
-
-
-def truth(name: str, repeat: int) -> Truth:
-    """The benchmark of a name; a simulated one is another for each repeat."""
-    if name == NAME:
-        return Surrogate(repeat)
-    return next(x for x in landscapes(repeat) if x.name == name)
+        outcome = keep_if_better(landscape, budget, repeat)
+    else:
+        outcome = Campaign(landscape, make_policy(policy), budget, repeat).run()
+    each = 1e3 / max(outcome.n_ideas, 1)
+    return replace(
+        outcome,
+        own_ms=each * (perf_counter() - wall),
+        own_cpu_ms=each * (process_time() - cpu),
+    )
 
 
 def render(outcomes: Iterable[Outcome]) -> str:
@@ -71,6 +77,18 @@ def render(outcomes: Iterable[Outcome]) -> str:
     return "\n".join(lines)
 
 
+def render_own(outcomes: Iterable[Outcome]) -> str:
+    """What an idea costs beside its trial, by policy and budget; trials are computed in no time."""
+    groups: dict[tuple[int, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault((outcome.budget, outcome.policy), []).append(outcome)
+    lines = ["| trials | policy | ms an idea | CPU ms an idea |", "|---|---|---|---|"]
+    for (budget, policy), group in groups.items():
+        wall, cpu = interval([o.own_ms for o in group]), interval([o.own_cpu_ms for o in group])
+        lines.append(f"| {budget} | {policy} | {wall} | {cpu} |")
+    return "\n".join(lines)
+
+
 def interval(values: Sequence[float]) -> str:
     """Mean and the half width of its 95 % interval (normal)."""
     half = 1.96 * stdev(values) / sqrt(len(values)) if len(values) > 1 else float("nan")
@@ -93,20 +111,25 @@ def measure(
 
 def run(arguments: Sequence[str]) -> int:
     """Print the table; with `--out` keep every campaign as a line of JSON."""
-    names = [*(x.name for x in landscapes(0)), NAME]
     parser = argparse.ArgumentParser(prog="novum eval search", description=__doc__)
     parser.add_argument("--trials", type=int, nargs="+", default=[100])
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--policies", nargs="+", default=[PLAIN, *POLICIES])
-    parser.add_argument("--landscapes", nargs="+", choices=names, default=names)
+    parser.add_argument("--landscapes", nargs="+", choices=names(), default=names())
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path)
+    parser.add_argument(
+        "--openevolve",
+        action="store_true",
+        help="add OpenEvolve itself (extra `openevolve`), and what an idea costs each of them",
+    )
     said = parser.parse_args(arguments)
+    policies = [*said.policies, evolve.NAME] if said.openevolve else said.policies
     tasks = [
         (name, policy, budget, repeat)
         for budget in said.trials
         for name in said.landscapes
-        for policy in said.policies
+        for policy in policies
         for repeat in range(said.repeats)
     ]
 
@@ -116,5 +139,8 @@ def run(arguments: Sequence[str]) -> int:
             with said.out.open("a") as file:
                 file.write(json.dumps(fields) + "\n")
 
-    print(render(measure(tasks, said.processes, keep)))
+    outcomes = measure(tasks, said.processes, keep)
+    print(render(outcomes))
+    if said.openevolve:
+        print(f"\n{render_own(outcomes)}")
     return 0

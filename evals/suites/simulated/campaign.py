@@ -58,6 +58,10 @@ class Outcome:
     n_ideas: int
     head_gain: float
     """True gain of what would have been reported, certified or not."""
+    own_ms: float = 0.0
+    """Wall time for each idea that went into the search and not into trials."""
+    own_cpu_ms: float = 0.0
+    """CPU time for each idea, likewise."""
 
     @property
     def is_false_champion(self) -> bool:

@@ -1,0 +1,1 @@
+"""Other people's searchers, as they are, on the landscapes of `novum eval search`."""
