@@ -44,6 +44,19 @@ def test_memory_load_and_power_are_sampled_while_a_trial_runs(tmp_path: Path) ->
     assert seen["gpu_power_w"] == 650.5 and seen["gpu_clock_mhz"] == 1755
 
 
+def test_load_is_that_of_the_time_on_the_clock_and_memory_that_of_all_time() -> None:
+    use = GpuUse()
+    use.add("9000, 10, 100, 1000")
+    use.opened_s -= 60.0
+    use.add("8000, 90, 600, 1800")
+    seen = use.observed(after_s=30.0)
+    assert seen == {
+        **{"gpu_peak_bytes": 9000 * 2**20, "gpu_busy": 0.9},
+        **{"gpu_power_w": 600.0, "gpu_clock_mhz": 1800.0},
+    }
+    assert use.observed()["gpu_busy"] == 0.5
+
+
 def test_without_gpus_or_driver_nothing_is_observed() -> None:
     for gpus, program in (([], "sh"), (["0"], "no-such-program")):
         with watching(gpus, program) as use:

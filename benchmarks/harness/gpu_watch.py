@@ -1,7 +1,9 @@
 """What a trial does to its GPUs, as the driver sees it: memory, load, power, and who else is there.
 
 `nvidia-smi` is asked and not the candidate: once before a trial, whether the GPU is free, and once
-a second while it trains. Without the program nothing is observed and nothing is refused.
+a second from its start to its end. Load, power and clock are told for the time that its clock runs:
+a start that compiles for a minute would halve them. Without the program nothing is observed and
+nothing is refused.
 """
 
 from __future__ import annotations
@@ -27,34 +29,40 @@ SAMPLE_FIELDS = "memory.used,utilization.gpu,power.draw,clocks.sm"
 MIB = 1 << 20
 FIRST_BFLOAT16 = 8.0  # compute capability of the first GPUs with bfloat16 tensor cores
 
+Sample = tuple[float, float]
+"""Seconds since the watch began, and a value."""
+
 
 @dataclass
 class GpuUse:
-    """Samples of one trial, over all its GPUs."""
+    """Samples of one trial, over all its GPUs; all but memory with the seconds since the first."""
 
     memory_bytes: list[float] = field(default_factory=list)
-    busy: list[float] = field(default_factory=list)
-    power_w: list[float] = field(default_factory=list)
-    clock_mhz: list[float] = field(default_factory=list)
+    busy: list[Sample] = field(default_factory=list)
+    power_w: list[Sample] = field(default_factory=list)
+    clock_mhz: list[Sample] = field(default_factory=list)
+    opened_s: float = field(default_factory=time.monotonic)
 
     def add(self, line: str) -> None:
         """Take one line of `nvidia-smi`; what it does not know is left out."""
         numbers = [as_number(word) for word in line.split(",")]
         if len(numbers) == 4:
             memory_mib, busy, power_w, clock_mhz = numbers
-            keep(self.memory_bytes, None if memory_mib is None else memory_mib * MIB)
-            keep(self.busy, None if busy is None else busy / 100)
-            keep(self.power_w, power_w)
-            keep(self.clock_mhz, clock_mhz)
+            at_s = time.monotonic() - self.opened_s
+            if memory_mib is not None:
+                self.memory_bytes.append(memory_mib * MIB)
+            keep(self.busy, at_s, None if busy is None else busy / 100)
+            keep(self.power_w, at_s, power_w)
+            keep(self.clock_mhz, at_s, clock_mhz)
 
-    def observed(self) -> dict[str, float]:
-        """Peak of memory, means of the rest; only what was seen."""
+    def observed(self, after_s: float = 0.0) -> dict[str, float]:
+        """Peak of memory, means of what the rest was after `after_s`; only what was seen."""
         seen: dict[str, float] = {}
         if self.memory_bytes:
             seen["gpu_peak_bytes"] = max(self.memory_bytes)
         for name in ("busy", "power_w", "clock_mhz"):
-            values: list[float] = getattr(self, name)
-            if values:
+            samples: list[Sample] = getattr(self, name)
+            if values := [value for at_s, value in samples if at_s > after_s]:
                 seen[f"gpu_{name}"] = fmean(values)
         return seen
 
@@ -67,10 +75,10 @@ def as_number(word: str) -> float | None:
         return None
 
 
-def keep(values: list[float], value: float | None) -> None:
+def keep(samples: list[Sample], at_s: float, value: float | None) -> None:
     """Append a value that is known."""
     if value is not None:
-        values.append(value)
+        samples.append((at_s, value))
 
 
 @contextlib.contextmanager

@@ -190,7 +190,7 @@ class Stages:
             )
             with self._slot.stop.kills(process), gpu_watch.watching(self._slot.gpus) as use:
                 record = watched.run(process)
-        self.observed |= use.observed()
+        self.observed |= use.observed(after_s=record.startup_s)
         self._note_end("run", record.exit)
         self.claimed = record.claimed
         self._observe(record)
