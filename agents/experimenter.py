@@ -9,6 +9,7 @@ from langgraph.runtime import Runtime
 from novum.agents.coder import MAX_FIXES
 from novum.agents.lab import Lab
 from novum.agents.reviewer import review_change
+from novum.agents.screens import screen_out
 from novum.agents.state import Fix, State, Wanted
 from novum.agents.trials import Order, interleave, run_orders, what_failed
 from novum.evals.audit import decide_static
@@ -29,7 +30,7 @@ async def experiment(state: State, runtime: Runtime[Lab]) -> State:
     """Read the change, try whether it runs, then run the trials that were asked for.
 
     Reads `proposal`, `candidate`, `reference` and `wanted`; writes `fixes` when the smoke test
-    failed, `dropped` when the time does not suffice.
+    failed, `dropped` when a cheap trial screens it out or the time does not suffice.
     """
     lab = runtime.context
     proposal = lab.findings.proposals[state["proposal"]]
@@ -43,6 +44,8 @@ async def experiment(state: State, runtime: Runtime[Lab]) -> State:
                 return {"fixes": [*fixes, Fix(turn=state["turns"], error=error)], "candidate": ""}
             return {"wanted": None}
         await review_change(lab, proposal, state["candidate"])
+        if reason := await screen_out(lab, proposal, state["candidate"], state["reference"]):
+            return {"dropped": reason, "broken": False}
         wanted = FIRST
     if not lab.budget.has_time_for(wanted["candidate"] + wanted["reference"]):
         return {"dropped": f"no time is left for: {wanted['reason']}", "broken": False}
@@ -53,7 +56,7 @@ async def experiment(state: State, runtime: Runtime[Lab]) -> State:
 
 
 def after_experiment(state: State, _: Runtime[Lab]) -> Literal["coder", "auditor", "record"]:
-    """Back to the coder with a crash, to the auditor with results, to the record without time."""
+    """Back to the coder with a crash, to the auditor with results, else to the record."""
     if state.get("dropped"):
         return "record"
     return "auditor" if state.get("candidate") else "coder"

@@ -20,6 +20,7 @@ from novum.agents.design import certification_trials, reserve_s
 from novum.agents.directives import Directives
 from novum.agents.moves import PlaybookMoves
 from novum.agents.observe import Surfaces
+from novum.agents.screens import Screens
 from novum.agents.search.findings import Findings
 from novum.agents.search.protocol import SearchPolicy
 from novum.agents.situation import moves_of
@@ -108,6 +109,7 @@ class Lab:
     control: Control = field(default_factory=Control)
     directives: Directives = field(default_factory=Directives)
     window: TrialWindow = field(default_factory=TrialWindow)
+    screens: Screens = field(default_factory=Screens)
     surfaces: Surfaces = field(default_factory=Surfaces)
     casting: Casting = field(default_factory=Casting)
     experience: Experience = field(default_factory=Experience)
@@ -315,6 +317,7 @@ class Lab:
         """A trial ended and is in the ledger."""
         self.findings.note_trial(trial)
         self.window.add(trial)
+        self.screens.note_trial(self, trial)
         seconds = trial.ended_s - trial.launched_s
         is_full = trial.fidelity == "full" and trial.purpose is not Purpose.SMOKE
         self.budget.spend_trial(seconds, is_full=is_full)
@@ -405,6 +408,7 @@ class Lab:
         if session is not None:
             session.close()
         self.window.forget(proposal_id)
+        self.screens.close(proposal_id)
         for key in [k for k in self.static if k.startswith(f"{proposal_id}/")]:
             del self.static[key]
             self.candidates.pop(key.partition("/")[2], None)

@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from novum.agents.brains.ensemble import Ensemble
+from novum.agents.screens import OFF, SCREEN
 from novum.agents.window import MAX_HISTORY
 from novum.lab.codec import decode
 from novum.lab.records import Candidate, Evidence, Proposal, Purpose, Trial, Verdict
@@ -27,8 +28,10 @@ KINDS = (
     "dropped",
     "iteration",
     "session",
+    SCREEN,
+    OFF,
 )
-MEASURING = (Purpose.NOISE, Purpose.SEARCH, Purpose.RACE, Purpose.ABLATION)
+MEASURING = (Purpose.NOISE, Purpose.SCREEN, Purpose.SEARCH, Purpose.RACE, Purpose.ABLATION)
 PAGE = 5_000
 MAX_LESSONS = 3_000
 
@@ -78,6 +81,10 @@ def load(lab: Lab) -> None:
                     lab.findings.note_dropped(id, is_broken=payload["broken"])
                     lab.casting.note_outcome(id, None, None)
                     lab.window.forget(id)
+                case kind if kind == SCREEN:
+                    lab.screens.note_decision(lab, payload)
+                case kind if kind == OFF:
+                    lab.screens.is_off = True
                 case "session":
                     lab.session = max(lab.session, int(event.key.split(":")[1].split("/")[0]) + 1)
                 case "choice":

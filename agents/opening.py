@@ -13,6 +13,7 @@ from novum.agents.budget import Budget, BudgetLimits
 from novum.agents.lab import Lab
 from novum.agents.loading import load
 from novum.agents.runner import LocalRunner
+from novum.agents.screens import Screens, cheapest
 from novum.agents.search.findings import Findings
 from novum.agents.search.registry import make_policy
 from novum.benchmarks.harness import hardware_class, harness_digest
@@ -109,6 +110,7 @@ def open_lab(run: RunFolder, settings: Settings) -> Iterator[Lab]:
             scratch=Path(scratch) / "workspaces",
             coder_turns=settings.brain.coder_turns,
             ablate=settings.ablate,
+            screens=Screens(cheapest(profile) if settings.screens else ""),
             must_ask=lambda stage, _: stage == settings.approval.ask,
             approval=settings.approval,
         )

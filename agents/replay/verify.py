@@ -38,6 +38,7 @@ from novum.agents.replay.parts import (
 )
 from novum.agents.replay.script import Difference, Diverged, EndOfRecording, Script
 from novum.agents.replay.stage import make_lab, own_memory, scratch_copy
+from novum.agents.screens import as_recorded
 from novum.errors import LedgerCorrupt, RecordError, RecordingMiss
 from novum.lab.forking import copy_candidates
 from novum.lab.records import Event, Label
@@ -248,6 +249,7 @@ def _lab(
         turn=script.turn,
         must_ask=lambda _, id: f"{ASKED}:{id}" in script.by_key,
         is_replay=True,
+        screens=as_recorded(script.events),
     )
 
     def outside(event: Event, before_s: float) -> None:

@@ -297,6 +297,12 @@ class Findings:
             for name in moves_of(proposal.move):
                 self.moves.setdefault(name, MoveRecord()).broken += 1
 
+    def note_screened_out(self, proposal_id: str) -> None:
+        """A cheap trial said that the moves of a proposal are not worth a full one."""
+        proposal = self.proposals.get(proposal_id)
+        for name in moves_of(proposal.move) if proposal is not None else ():
+            self.moves.setdefault(name, MoveRecord()).tried += 1
+
     @property
     def frontier(self) -> list[Node]:
         """Candidates worth building on, best first; the start is always among them."""

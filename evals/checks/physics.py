@@ -22,7 +22,7 @@ def check_physics(facts: Facts) -> Evidence:
     mine = [
         (t.id, s)
         for t in own(facts)
-        if t.purpose is not Purpose.SMOKE and (s := score(t)) is not None
+        if t.purpose not in (Purpose.SMOKE, Purpose.SCREEN) and (s := score(t)) is not None
     ]
     sign = 1.0 if terms.better == "higher" else -1.0
     if terms.floor is not None:

@@ -186,6 +186,9 @@ class Settings(BaseSettings):
     ablate: float = Field(default=0.1, ge=0, lt=1)
     """After a champion is confirmed, each of its changes is taken out once to say what it is worth,
     with so many trials as a share of those before. 0 leaves it out."""
+    screens: bool = True
+    """Where the profile has a cheaper fidelity, try candidates at it first, and save the full trial
+    of those that fall behind; a screen that does not predict is switched off by itself."""
     budget: BudgetSettings = BudgetSettings()
     brain: BrainSettings = BrainSettings()
     sandbox: SandboxSettings = SandboxSettings()
