@@ -62,7 +62,7 @@ trials = _fact(
     "trials",
     "id",
     Column("effect", Text, nullable=False, unique=True),
-    Column("key", String(64), nullable=False, index=True),
+    Column("key", String(64), nullable=False),
     Column("tree", String(64), nullable=False),
     Column("seed_index", Integer, nullable=False),
     Column("proposal", String(128), nullable=False, index=True),
@@ -70,6 +70,8 @@ trials = _fact(
     Column("split", String(16), nullable=False),
     Column("status", String(16), nullable=False, index=True),
     Index("trials_by_tree", "tree", "seed_index"),
+    # By the key alone, SQLite takes the index on the status and reads every finished trial.
+    Index("trials_by_key", "key", "status", "seq"),
 )
 reuses = _fact("reuses", "effect", Column("trial", String(128), nullable=False))
 """Effects that were answered with a finished trial of the same key."""
