@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,7 @@ def test_a_run_on_it_offers_the_tools_counts_a_solution_file_and_is_resumed_else
 ) -> None:
     monkeypatch.setenv("NOVUM_PATHS__CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(benchmark_folder)
+    shutil.move("blob", "L1/blob")  # stored inputs are looked for no higher than the folder given
     parent = tree_hash(find_pack("kernels:L1").start_files())
     source = (
         "def run(x, factor, y, largest):\n    y.copy_(x * factor)\n    largest.copy_(x.max())\n"
@@ -197,7 +199,8 @@ def test_a_run_on_it_offers_the_tools_counts_a_solution_file_and_is_resumed_else
     with run.ledger(read_only=True) as ledger:
         asked = [e.payload["blob"] for e in ledger.events(kinds=["answer"])]
     read = " ".join(run.blobs.text(blob) for blob in asked)
-    assert "T_SOL" in read and "aten::mul" in read
+    assert "T_SOL" in read, read
+    assert "aten::mul" in read, read
     assert "no problem 'rmsnorm' is selected; there are 001_scaling" in read
 
 

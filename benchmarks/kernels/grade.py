@@ -276,4 +276,9 @@ def probe(name: str, problems: list[str], bad: Outcome, good: str) -> Probe:
     """One probe: it passed, or says where it did not."""
     if not problems:
         return Probe(name, Outcome.PASS, good)
-    return Probe(name, bad, problems[0][-400:], {"all": [p[-200:] for p in problems[:20]]})
+    return Probe(name, bad, ends(problems[0], 400), {"all": [ends(p, 200) for p in problems[:20]]})
+
+
+def ends(text: str, limit: int) -> str:
+    """A long text by its beginning, which names the problem, and its end, which says the most."""
+    return text if len(text) <= limit else f"{text[: limit // 4]} ... {text[-(3 * limit // 4) :]}"

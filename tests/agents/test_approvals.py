@@ -57,7 +57,9 @@ async def test_a_plan_waits_while_the_other_thread_goes_on_and_a_refusal_is_reco
     assert not lab.ledger.candidates(proposal=first)
     give(lab.ledger, second, is_approved=True, who="ada")
     (third,) = await waiting(lab, 1, {first, second})
-    assert lab.ledger.verdicts(proposal=second) and not lab.ledger.candidates(proposal=first)
+    # What was drawn may be the technique that does not run: then it was dropped, not judged.
+    assert lab.ledger.verdicts(proposal=second) or lab.ledger.event(f"dropped:{second}")
+    assert not lab.ledger.candidates(proposal=first)
     give(lab.ledger, first, is_approved=False, who="ada", why="too dear")
     give(lab.ledger, third, is_approved=True, who="ada")
     await task
