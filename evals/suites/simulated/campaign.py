@@ -8,7 +8,7 @@ side: all of a round choose before any of them has a result.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from novum.agents.search.findings import CARRY, Findings
@@ -58,9 +58,9 @@ class Outcome:
     n_ideas: int
     head_gain: float
     """True gain of what would have been reported, certified or not."""
-    own_ms: float = 0.0
+    own_ms: float = field(default=0.0, compare=False)
     """Wall time for each idea that went into the search and not into trials."""
-    own_cpu_ms: float = 0.0
+    own_cpu_ms: float = field(default=0.0, compare=False)
     """CPU time for each idea, likewise."""
 
     @property
