@@ -17,6 +17,7 @@ from novum.agents.lab import DROPPED
 from novum.agents.opening import SESSION, used_wall_s
 from novum.agents.recorder import ITERATION
 from novum.errors import UnknownName, UsageError
+from novum.lab.chain import Anchor
 from novum.lab.forking import copy_blobs, copy_candidates, copy_events
 from novum.lab.ledger import Ledger
 from novum.lab.records import Directive, Event, Json
@@ -64,17 +65,7 @@ def fork(
     at = find_event(events, event)
     past = events[: at.seq]
     settings = changed(run, changes or {})
-    new = RunFolder.create(
-        runs or run.path.parent,
-        name or f"{run.name}-fork-*",
-        benchmark=run.info["benchmark"],
-        profile=run.info["profile"],
-        settings=settings.saved(),
-        data_fingerprint=run.info.get("data_fingerprint", ""),
-        about={k: v for k, v in run.info.items() if k not in OWN}
-        | {"fork": {"run": run.name, "event": at.seq, "digest": at.digest}},
-        nonce=run.nonce,
-    )
+    new = begin_from(run, settings, "fork", at, runs, name or f"{run.name}-fork-*")
     try:
         copy_blobs(past, run.blobs, new.blobs)
         copy_candidates(past, run.archive(read_only=True), new.archive())
@@ -171,3 +162,20 @@ def _tell(new: RunFolder, directives: Sequence[str], author: str) -> None:
         for text in directives:
             id = ledger.next_id("d")
             ledger.add_directive(Directive(id, text, author=author, created_s=time.time()))
+
+
+def begin_from(
+    run: RunFolder, settings: Settings, kind: str, at: Event | Anchor, runs: Path | None, name: str
+) -> RunFolder:
+    """An empty folder that goes on from another run at an event, and says so under `kind`."""
+    return RunFolder.create(
+        runs or run.path.parent,
+        name,
+        benchmark=run.info["benchmark"],
+        profile=run.info["profile"],
+        settings=settings.saved(),
+        data_fingerprint=run.info.get("data_fingerprint", ""),
+        about={k: v for k, v in run.info.items() if k not in OWN}
+        | {kind: {"run": run.name, "event": at.seq, "digest": at.digest}},
+        nonce=run.nonce,
+    )

@@ -25,7 +25,7 @@ from novum.agents.graph import RECURSION_LIMIT, build_graph
 from novum.agents.lab import Lab
 from novum.agents.opening import brains_of, remember
 from novum.agents.recorder import ITERATION
-from novum.agents.replay.fork import OWN
+from novum.agents.replay.fork import begin_from
 from novum.agents.replay.pool import Recording, TrialPool, miss_of
 from novum.agents.replay.stage import make_lab, own_memory, scratch_copy
 from novum.errors import RecordError, RecordingMiss
@@ -78,17 +78,7 @@ def again(run: RunFolder, runs: Path | None = None, name: str | None = None) -> 
     settings = restore_settings(run.info.get("settings", {}))
     brain = settings.brain.model_copy(update={**none, "default": spec})
     settings = settings.model_copy(update={"brain": brain})
-    return RunFolder.create(
-        runs or run.path.parent,
-        name or f"{run.name}-again-*",
-        benchmark=run.info["benchmark"],
-        profile=run.info["profile"],
-        settings=settings.saved(),
-        data_fingerprint=run.info.get("data_fingerprint", ""),
-        about={k: v for k, v in run.info.items() if k not in OWN}
-        | {"again": {"run": run.name, "event": anchor.seq, "digest": anchor.digest}},
-        nonce=run.nonce,
-    )
+    return begin_from(run, settings, "again", anchor, runs, name or f"{run.name}-again-*")
 
 
 def live_models(run: RunFolder, changes: Mapping[str, Any] | None = None) -> LiveModels:

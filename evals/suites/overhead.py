@@ -28,6 +28,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from novum.evals.goals import all_met, table
+
 NULL = Path(__file__).parent / "null"
 GRAPH = "LangGraph with checkpoints"
 N_CANDIDATES = 1_000
@@ -298,11 +300,7 @@ def rows(o: Overhead) -> list[tuple[str, str, str, bool | None]]:
 
 def render(overhead: Overhead) -> str:
     """The measurements as a table with the goals beside them."""
-    marks = {None: "", True: "met", False: "MISSED"}
-    return "\n".join(
-        f"{name:<30} {value:<50} {goal:>7} {marks[is_met]}".rstrip()
-        for name, value, goal, is_met in rows(overhead)
-    )
+    return table(rows(overhead), 30, 50)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -315,4 +313,4 @@ def run(arguments: Sequence[str]) -> int:
         parser.error(f"--candidates must be {2 * N_TENTHS} or more")
     overhead = measure(asked.candidates, lambda line: print(line, file=sys.stderr, flush=True))
     print(json.dumps(asdict(overhead)) if asked.json else render(overhead))
-    return 0 if all(is_met is not False for *_, is_met in rows(overhead)) else 1
+    return 0 if all_met(rows(overhead)) else 1

@@ -25,6 +25,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from novum.evals.goals import all_met, table
+
 SLOPE = Path(__file__).parent / "slope"
 N_ITERATIONS = 1_000
 MARKS = (10, 100, 1_000)
@@ -194,11 +196,7 @@ def rows(sizes: Sizes) -> list[Row]:
 
 def render(sizes: Sizes) -> str:
     """The measurements as a table with the goals beside them."""
-    marks = {None: "", True: "met", False: "MISSED"}
-    return "\n".join(
-        f"{name[:44]:<44} {value:<32} {goal:>7} {marks[is_met]}".rstrip()
-        for name, value, goal, is_met in rows(sizes)
-    )
+    return table(((what[:44], value, goal, met) for what, value, goal, met in rows(sizes)), 44, 32)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -211,4 +209,4 @@ def run(arguments: Sequence[str]) -> int:
         parser.error("--iterations must be 1 or more")
     sizes = measure(asked.iterations, lambda line: print(line, file=sys.stderr, flush=True))
     print(json.dumps(asdict(sizes)) if asked.json else render(sizes))
-    return 0 if all(is_met is not False for *_, is_met in rows(sizes)) else 1
+    return 0 if all_met(rows(sizes)) else 1

@@ -24,6 +24,8 @@ from random import Random
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from novum.evals.goals import all_met, table
+
 if TYPE_CHECKING:
     from novum.agents.lab import Lab
     from novum.app.assistant import Assistant
@@ -258,11 +260,7 @@ def rows(found: Latencies) -> list[tuple[str, str, str, bool | None]]:
 
 def render(found: Latencies) -> str:
     """The measurements as a table with the goals beside them."""
-    marks = {None: "", True: "met", False: "MISSED"}
-    return "\n".join(
-        f"{name:<34} {value:<40} {goal:>7} {marks[is_met]}".rstrip()
-        for name, value, goal, is_met in rows(found)
-    )
+    return table(rows(found), 34, 40)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -273,4 +271,4 @@ def run(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     found = measure(asked.candidates, lambda line: print(line, file=sys.stderr, flush=True))
     print(json.dumps(asdict(found)) if asked.json else render(found))
-    return 0 if all(is_met is not False for *_, is_met in rows(found)) else 1
+    return 0 if all_met(rows(found)) else 1
