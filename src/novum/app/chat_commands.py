@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from novum.app.options import Run, Runs
 
 if TYPE_CHECKING:
     from novum.app.assistant import Assistant
@@ -16,8 +17,6 @@ MODELS = ("openai", "anthropic", "ollama")
 """Providers whose models answer in words."""
 MAX_PATIENCE_S = 60.0
 """How long a person waits for a provider that is busy or down; a run waits longer."""
-Run = Annotated[str | None, typer.Argument(help="Name or folder of a run; the latest if left out.")]
-Runs = Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs).")]
 
 
 def approve(

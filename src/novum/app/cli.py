@@ -25,10 +25,13 @@ from novum.app import (
 )
 from novum.app.doctor import doctor
 from novum.app.guard import guarded
+from novum.app.help import Command, Group
 from novum.app.sandbox import sandbox
 
 app = typer.Typer(
     name="novum",
+    cls=Group,
+    rich_markup_mode=None,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -59,14 +62,18 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     doctor,
 )
 for _command in COMMANDS:
-    app.command()(guarded(_command))
-app.command("eval", context_settings={"ignore_unknown_options": True})(
+    app.command(cls=Command)(guarded(_command))
+app.command("eval", cls=Command, context_settings={"ignore_unknown_options": True})(
     guarded(eval_commands.run_suite)
 )
-memory = typer.Typer(name="memory", no_args_is_help=True, help="Keep what was learned.")
+memory = typer.Typer(
+    name="memory", no_args_is_help=True, help="Rebuild the index of what was learned."
+)
 memory.command("rebuild")(look_commands.rebuild_memory)
 for _group in (pack_commands.packs, sandbox, memory):
+    _group.rich_markup_mode, _group.info.cls = None, Group
     for _info in _group.registered_commands:
+        _info.cls = Command
         if _info.callback is not None:
             _info.callback = guarded(_info.callback)
     app.add_typer(_group)
@@ -87,7 +94,9 @@ def _print_version(asked: bool) -> None:
 def _novum(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Print it.", callback=_print_version, is_eager=True),
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to stderr.")] = False,
 ) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from novum.app.options import AsJson, Runs
 
 
 def diff(
     first: Annotated[str, typer.Argument(help="Name or folder of a run.")],
     second: Annotated[str, typer.Argument(help="The run to compare it with.")],
-    runs: Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    runs: Runs = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare two runs: settings, ideas tried, verdicts that differ, champions, costs.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from novum.app.options import Demo, Run, Runs
 from novum.errors import OperatorError, UsageError
 
 if TYPE_CHECKING:
@@ -25,12 +26,10 @@ HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
 
 
 def export(
-    run: Annotated[
-        str | None, typer.Argument(help="Name or folder of a run; the latest if left out.")
-    ] = None,
-    runs: Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs).")] = None,
+    run: Run = None,
+    runs: Runs = None,
     form: Annotated[
-        Literal["jsonl", "otlp"], typer.Option("--format", help="jsonl, or otlp: spans in JSON.")
+        Literal["jsonl", "otlp"], typer.Option("--format", help="Events, or spans in JSON.")
     ] = "jsonl",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: stdout.")] = None,
     otlp: Annotated[
@@ -39,7 +38,7 @@ def export(
     content: Annotated[
         bool, typer.Option("--content", help="With prompts, answers and arguments of tools.")
     ] = False,
-    demo: Annotated[bool, typer.Option("--demo", help="The recorded run of the package.")] = False,
+    demo: Demo = False,
 ) -> None:
     """Write a run for other programs: its events, or spans by OpenTelemetry's GenAI conventions.
 

@@ -20,7 +20,9 @@ Globs = list[str] | None
 
 def init(
     repo: Annotated[Path, typer.Option(help="Folder of the project.")] = Path(),
-    run: Annotated[str | None, typer.Option(help="Command that is measured.")] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="Command that is measured.")
+    ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
@@ -28,7 +30,7 @@ def init(
             "harness:wall_s (cpu_s, peak_bytes)."
         ),
     ] = None,
-    better: Annotated[str | None, typer.Option(help="lower or higher.")] = None,
+    better: Annotated[str | None, typer.Option(help="Which way is better.")] = None,
     editable: Annotated[
         Globs, typer.Option(help="Glob of files that may change; may be repeated.")
     ] = None,
@@ -47,7 +49,7 @@ def init(
     ] = None,
     guard: Annotated[
         Globs,
-        typer.Option(help="'acc higher 1%% acc: ([0-9.]+)' or 'peak_bytes lower 20%%'."),
+        typer.Option(help="'acc higher 1% acc: ([0-9.]+)' or 'peak_bytes lower 20%'."),
     ] = None,
     build: Annotated[str | None, typer.Option(help="Command before every run.")] = None,
     keep: Annotated[
@@ -60,7 +62,9 @@ def init(
     name: Annotated[
         str | None, typer.Option(help="Id of the pack (default: the folder's).")
     ] = None,
-    metric_name: Annotated[str | None, typer.Option(help="What the number is called.")] = None,
+    metric_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What the number is called.")
+    ] = None,
     unit: Annotated[str, typer.Option(help="Its unit.")] = "",
     out: Annotated[
         Path | None, typer.Option(help="Where to write it (default: ./ID-pack).")
@@ -68,17 +72,16 @@ def init(
     budget: Annotated[str, typer.Option(help="Time of one run: 90s, 5m.")] = "10m",
     cores: Annotated[int, typer.Option(min=1, help="Cores of one run.")] = 1,
     gpus: Annotated[int, typer.Option(min=0, help="GPUs of one run.")] = 0,
-    memory: Annotated[float, typer.Option(help="GB of memory of one run.")] = 4.0,
+    memory: Annotated[float, typer.Option(metavar="GB", help="GB of memory of one run.")] = 4.0,
     max_jump: Annotated[
-        float | None, typer.Option(help="Gain in one step that has to be looked at (0.5 = 50 %%).")
+        float | None, typer.Option(help="Gain in one step that has to be looked at (0.5 = 50 %).")
     ] = None,
     trials: Annotated[int, typer.Option(min=2, help="Trial runs.")] = 3,
     sandbox: Annotated[str | None, typer.Option(help="As of `novum run`.")] = None,
 ) -> None:
     """Make a benchmark of an existing project.
 
-    Example: novum init --repo . --run "python train.py" --metric "val_loss: ([0-9.]+)" --better
-    lower --editable train.py
+    Example: novum init --run "./train" --metric "loss: (.+)" --better lower --editable train.py
     """
     from novum.app.init_wish import Given, wish_of
     from novum.benchmarks.command.repository import read_project

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from novum.app.options import AsJson, Run, Runs
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from novum.app.live import Screen
     from novum.app.reading import Reading
-
-Run = Annotated[str | None, typer.Argument(help="Name or folder of a run; the latest if left out.")]
-Runs = Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs).")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 def status(
@@ -25,7 +23,9 @@ def status(
     runs: Runs = None,
     all: Annotated[bool, typer.Option("--all", help="A line for every run.")] = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Watch it work.")] = False,
-    verify: Annotated[bool, typer.Option(help="Check the event chain and the tables.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check the event chain and the tables.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Say where a run stands, what it found, and what to type next.

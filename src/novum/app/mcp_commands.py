@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from novum.app.options import Run, Runs
+
 
 def mcp(
-    run: Annotated[
-        str | None, typer.Argument(help="Name or folder of a run; the latest if left out.")
-    ] = None,
+    run: Run = None,
     http: Annotated[bool, typer.Option("--http", help="HTTP on loopback, not stdio.")] = False,
     port: Annotated[int, typer.Option(help="Port for --http.")] = 8765,
-    runs: Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs).")] = None,
+    runs: Runs = None,
 ) -> None:
     """Serve a run to coding agents: they read its records and hand in candidates.
 

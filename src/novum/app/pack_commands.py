@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from novum.app.options import AsJson
+
 if TYPE_CHECKING:
     from novum.benchmarks.evaluate import Bench
     from novum.benchmarks.pack import Pack
@@ -19,7 +21,6 @@ ProfileName = Annotated[str | None, typer.Option(help="Size (default: the pack's
 SandboxName = Annotated[
     str | None, typer.Option(help="auto, docker, bubblewrap or process (no isolation).")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 packs = typer.Typer(
     name="packs", no_args_is_help=True, help="List, show, prepare, make and check benchmarks."

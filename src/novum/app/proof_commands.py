@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from novum.app.look_commands import AsJson, Runs
+from novum.app.options import AsJson, Run, Runs
 
 
 def evidence(
-    run: Annotated[str | None, typer.Argument(help="Name or folder of a run; the latest.")] = None,
+    run: Run = None,
     candidate: Annotated[
         str | None, typer.Argument(help="Tree hash or its beginning; the champion if left out.")
     ] = None,

@@ -88,7 +88,7 @@ def live_models(run: RunFolder, brain: str | None, as_json: bool) -> None:
 def measure_again(run: RunFolder, runs: Path | None, name: str | None, as_json: bool) -> None:
     """Measure what recorded models proposed again, and compare the two runs."""
     from novum.agents.replay.hybrid import again
-    from novum.app.run_commands import work_on
+    from novum.app.working import work_on
     from novum.settings import restore_settings
 
     new = again(run, runs, name)

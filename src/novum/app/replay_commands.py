@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from novum.app.options import AsJson, Demo, Run, Runs
 from novum.errors import LedgerCorrupt, UsageError
 
 if TYPE_CHECKING:
     from novum.app.reading import Reading
     from novum.lab.records import Event
 
-Run = Annotated[str | None, typer.Argument(help="Name or folder of a run; the latest if left out.")]
 
 CHECKED = 20_000
 """Events up to which the chain is checked before they are shown: about 3 s."""
@@ -23,8 +23,8 @@ CHECKED = 20_000
 
 def replay(
     run: Run = None,
-    runs: Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs).")] = None,
-    demo: Annotated[bool, typer.Option("--demo", help="The recorded run of the package.")] = False,
+    runs: Runs = None,
+    demo: Demo = False,
     kind: Annotated[str, typer.Option(help="Only events of this kind.")] = "",
     grep: Annotated[str, typer.Option(help="Only events that hold these words.")] = "",
     event: Annotated[int | None, typer.Option(help="Show what this event holds.")] = None,
@@ -51,7 +51,7 @@ def replay(
         list[str] | None, typer.Option(help="Of a fork: tell the planner this.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of a fork or hybrid: its name.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON: an object a line.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Step through a run; without a terminal, print its timeline.
 

@@ -1,52 +1,39 @@
-"""`run` and `resume`: do research, shown live on a terminal and in lines elsewhere."""
+"""`run` and `resume`: begin a run, or go on with one."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from novum.app.guard import INTERRUPTED, bugs_go_to
+from novum.app.options import AsJson, Run, Runs
+from novum.app.run_options import (
+    Approve,
+    ApproveWait,
+    Brain,
+    Cost,
+    Experiments,
+    GpuHours,
+    Plain,
+    Plateau,
+    Profile,
+    Sandbox,
+    Slots,
+    Talk,
+    Target,
+    Threads,
+    Tokens,
+    Wall,
+    Yes,
+    given_by,
+)
+from novum.app.working import work_on
 
 if TYPE_CHECKING:
-    from novum.app.watch import Shown
     from novum.lab.run import RunFolder
     from novum.settings import Settings
-
-Profile = Annotated[str | None, typer.Option(help="Size of the benchmark (default: the pack's).")]
-Threads = Annotated[int | None, typer.Option(help="Lines of research side by side (default: 2).")]
-Slots = Annotated[int | None, typer.Option(help="Trials side by side (default: what fits).")]
-Brain = Annotated[
-    str | None, typer.Option(help="Who researches: playbook (default), openai:MODEL, ...")
-]
-Experiments = Annotated[int | None, typer.Option(help="Stop after so many ideas.")]
-Wall = Annotated[str | None, typer.Option(help="Stop after this time: 90s, 12m, 8h, 2d.")]
-GpuHours = Annotated[float | None, typer.Option(help="Stop after so many GPU hours.")]
-Tokens = Annotated[int | None, typer.Option(help="Stop after so many model tokens.")]
-Cost = Annotated[float | None, typer.Option("--cost-usd", help="Stop after so much money.")]
-Target = Annotated[float | None, typer.Option(help="Stop when the metric reaches this.")]
-Plateau = Annotated[int | None, typer.Option(help="Stop after so many ideas without progress.")]
-Sandbox = Annotated[
-    str | None, typer.Option(help="auto (default), docker, bubblewrap, process (no isolation).")
-]
-Runs = Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs).")]
-Approve = Annotated[
-    str | None, typer.Option(help="Ask a person before each `plan` is coded, or each `run`.")
-]
-ApproveWait = Annotated[
-    str | None, typer.Option(help="Refuse what nobody answered for so long: 30m, 8h.")
-]
-Yes = Annotated[
-    bool, typer.Option("--yes", help="Answer every question with yes, and record that.")
-]
-Talk = Annotated[
-    bool, typer.Option("--chat", help="Talk with the run while it works, in this terminal.")
-]
-Plain = Annotated[bool, typer.Option("--plain", help="Lines in place of the live view.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 def run(
@@ -62,7 +49,9 @@ def run(
     threads: Threads = None,
     slots: Slots = None,
     brain: Brain = None,
-    policy: Annotated[str | None, typer.Option(help="frontier (default) or greedy.")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="How ideas to build on are chosen (default: frontier).")
+    ] = None,
     experiments: Experiments = None,
     wall: Wall = None,
     gpu_hours: GpuHours = None,
@@ -90,7 +79,7 @@ def run(
     """
     from novum.settings import load_settings
 
-    given = _given(
+    given = given_by(
         threads, slots, brain, experiments, wall, gpu_hours, tokens, cost_usd, target, plateau,
         sandbox, runs, approve, approve_wait, yes,
     )  # fmt: skip
@@ -107,9 +96,7 @@ def run(
 
 
 def resume(
-    run: Annotated[
-        str | None, typer.Argument(help="Name or folder; the latest if left out.")
-    ] = None,
+    run: Run = None,
     threads: Threads = None,
     slots: Slots = None,
     brain: Brain = None,
@@ -139,7 +126,7 @@ def resume(
 
     _require_terminal(chat, as_json)
     folder = find_run(runs_folder(runs), run)
-    given = _given(
+    given = given_by(
         threads, slots, brain, experiments, wall, gpu_hours, tokens, cost_usd, target, plateau,
         sandbox, None, approve, approve_wait, yes,
     )  # fmt: skip
@@ -148,55 +135,6 @@ def resume(
     settings = settings.model_copy(update={"notify": load_settings().notify})
     _require_somebody(settings)
     work_on(folder, settings, plain, as_json, chat)
-
-
-def _given(
-    threads: int | None,
-    slots: int | None,
-    brain: str | None,
-    experiments: int | None,
-    wall: str | None,
-    gpu_hours: float | None,
-    tokens: int | None,
-    cost_usd: float | None,
-    target: float | None,
-    plateau: int | None,
-    sandbox: str | None,
-    runs: Path | None,
-    approve: str | None,
-    approve_wait: str | None,
-    yes: bool,
-) -> dict[str, Any]:
-    """What the command line says, in the form of the settings."""
-    return {
-        "threads": threads,
-        "slots": slots,
-        "brain": {"default": brain},
-        "sandbox": {"kind": sandbox},
-        "paths": {"runs": runs},
-        "approval": {"ask": approve, "wait_s": _seconds(approve_wait), "yes": yes or None},
-        "budget": {
-            "experiments": experiments,
-            "wall_s": _seconds(wall),
-            "gpu_hours": gpu_hours,
-            "tokens": tokens,
-            "cost_usd": cost_usd,
-            "target": target,
-            "plateau": plateau,
-        },
-    }
-
-
-def _seconds(text: str | None) -> float | None:
-    from novum.app.numbers import parse_duration
-    from novum.errors import UsageError
-
-    if text is None:
-        return None
-    try:
-        return parse_duration(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is no time; write 90s, 12m, 8h, 2d or 1:30:00.") from None
 
 
 def _require_terminal(chat: bool, as_json: bool) -> None:
@@ -221,8 +159,6 @@ def _require_somebody(settings: Settings) -> None:
         )
 
 
-JSON_FORMAT = 1
-"""Of the lines that `--json` prints; docs/headless.md describes them."""
 UNISOLATED = (
     "sandbox `process`: time, memory and processes are bounded, nothing is hidden from the code.\n"
     "Good enough for the playbook's own techniques; `apt-get install bubblewrap` isolates."
@@ -275,63 +211,6 @@ def _begin(settings: Settings, name: str | None) -> tuple[RunFolder, Settings]:
         },
     )
     return folder, settings
-
-
-def work_on(
-    folder: RunFolder, settings: Settings, plain: bool, as_json: bool, chat: bool = False
-) -> None:
-    """Work on a run until it ends, show it, and print what came of it."""
-    import asyncio
-
-    from novum.app.outcome import closing_lines, outcome_of
-    from novum.app.watch import watched
-    from novum.errors import NovumError
-
-    bugs_go_to(folder.path)
-    if as_json:
-        begin = {"kind": "run", "format": JSON_FORMAT, "name": folder.name}
-        begin |= {"folder": str(folder.path), "benchmark": folder.info["benchmark"]}
-        print(json.dumps(begin | {"profile": folder.info["profile"]}), flush=True)
-    how: Shown = "json" if as_json else "live" if sys.stdout.isatty() and not plain else "plain"
-    how = "chat" if chat else how
-    try:
-        summary, story = asyncio.run(watched(folder, settings, how))
-    except Exception as error:
-        code = error.exit_code if isinstance(error, NovumError) else 1
-        if as_json:
-            told = {"kind": "error", "error": type(error).__name__, "message": str(error)}
-            print(json.dumps(told | {"exit_code": code}), flush=True)
-        if isinstance(error, NovumError):
-            raise _with_hint(error, folder) from error
-        raise
-    outcome = outcome_of(folder, story)
-    if as_json:
-        end = {"kind": "outcome", "reason": summary.reason, **outcome.json()}
-        print(json.dumps(end | {"interrupted": summary.is_interrupted}), flush=True)
-    else:
-        from rich.console import Console
-
-        out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-        out.print(closing_lines(outcome, story, reason=summary.reason))
-    raise typer.Exit(INTERRUPTED if summary.is_interrupted else outcome.exit_code)
-
-
-def _with_hint(error: Exception, folder: RunFolder) -> Exception:
-    """The same error, saying how to go on with what was recorded; an empty folder goes away."""
-    import shutil
-
-    from novum.errors import RunBusy
-
-    if isinstance(error, RunBusy):
-        return error
-    with folder.ledger(read_only=True) as ledger:
-        is_empty = not ledger.counts()["events"]
-    if is_empty:
-        shutil.rmtree(folder.path, ignore_errors=True)
-        return error
-    hint = f"What was done is in {folder.path}; `novum resume {folder.name}` goes on from there."
-    error.args = (f"{error}\n{hint}", *error.args[1:])
-    return error
 
 
 def _note(text: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from novum.app.options import Demo, Run, Runs
 from novum.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,11 +22,9 @@ PORT = 8765
 
 
 def serve(
-    run: Annotated[
-        str | None, typer.Argument(help="Name or folder of a run; the latest if left out.")
-    ] = None,
-    runs: Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs).")] = None,
-    demo: Annotated[bool, typer.Option("--demo", help="The recorded run of the package.")] = False,
+    run: Run = None,
+    runs: Runs = None,
+    demo: Demo = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = PORT,
 ) -> None:
     """Show a run in the browser: curve, verdicts, candidates, timeline; add and end directives.

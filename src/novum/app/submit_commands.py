@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from novum.app.options import AsJson, Run, Runs
+
 if TYPE_CHECKING:
     from novum.lab.ledger import Ledger
     from novum.tools.workspace import Workspace
 
-Run = Annotated[str | None, typer.Argument(help="Name or folder of a run; the latest if left out.")]
-Runs = Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs).")]
 POLL_S = 0.5
 
 
@@ -56,7 +56,7 @@ def submit(
     author: Annotated[str, typer.Option(help="Who hands it in.")] = "external",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the verdict.")] = False,
     runs: Runs = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Hand in a candidate, which is tested like any other.
 
