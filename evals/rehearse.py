@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -21,6 +22,14 @@ from novum.sandboxes.slots import Slot
 MAX_ROUNDS = 40
 FIRST_INDEX = {purpose: 100 * i for i, purpose in enumerate(Purpose, start=1)}
 """Each purpose draws its seeds from indices of its own: no trial's seed comes twice."""
+
+
+class OutOfTime(Exception):
+    """The time was up before a verdict; `facts` are those that were known by then."""
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(f"{facts.proposal.id}: no verdict in time")
+        self.facts = facts
 
 
 @dataclass
@@ -117,12 +126,13 @@ class Bench:
         trial = self.known[key]
         return replace(trial, proposal=proposal, launched_s=time.time(), ended_s=time.time())
 
-    def measure_noise(self, slot: Slot, n: int | None = None) -> None:
-        """The start's own trials, before anything else."""
-        self.noise = tuple(
-            self.trial(self.start, Purpose.NOISE, "search", i, "start", slot)
-            for i in range(n or self.profile.noise_trials)
-        )
+    def measure_noise(self, slot: Slot, n: int | None = None, until: float = math.inf) -> None:
+        """The start's own trials, before anything else; none begins after `until`."""
+        for i in range(len(self.noise), n or self.profile.noise_trials):
+            if time.monotonic() > until:
+                return
+            trial = self.trial(self.start, Purpose.NOISE, "search", i, "start", slot)
+            self.noise = (*self.noise, trial)
 
 
 def draw_seed(nonce: str, tree: str, index: int) -> int:
@@ -131,9 +141,20 @@ def draw_seed(nonce: str, tree: str, index: int) -> int:
 
 
 def rehearse(
-    bench: Bench, name: str, changes: Mapping[str, bytes], slot: Slot, aim: Aim = "confirm"
+    bench: Bench,
+    name: str,
+    changes: Mapping[str, bytes],
+    slot: Slot,
+    aim: Aim = "confirm",
+    until: float = math.inf,
 ) -> tuple[Judgement, Facts]:
-    """Audit a change of the start's files to its verdict, with real trials of both arms."""
+    """Audit a change of the start's files to its verdict, with real trials of both arms.
+
+    The noise of the start is measured here where nobody has done so before.
+
+    Raises:
+        OutOfTime: a trial was wanted after `until`, on the monotonic clock.
+    """
     files = {**bench.start, **changes}
     tree, reference = tree_hash_or_name(files), tree_hash(bench.start)
     proposal = Proposal(name, 0, 0, name, Kind.ARCHITECTURE, (reference,), "corpus")
@@ -154,9 +175,18 @@ def rehearse(
         more = judgement.more
         if more is None:
             return judgement, facts
+        if more.purpose is Purpose.NOISE and len(bench.noise) < bench.profile.noise_trials:
+            before = len(bench.noise)
+            bench.measure_noise(slot, until=until)
+            facts = replace(facts, trials=(*facts.trials, *bench.noise[before:]))
+            if len(bench.noise) < bench.profile.noise_trials:
+                raise OutOfTime(facts)
+            continue
         for i in range(max(more.candidate, more.reference)):
             for is_own, wanted in ((False, more.reference), (True, more.candidate)):
                 if i < wanted:
+                    if time.monotonic() > until:
+                        raise OutOfTime(facts)
                     count[is_own, more.purpose] += 1
                     index = FIRST_INDEX[more.purpose] + count[is_own, more.purpose]
                     where = (more.purpose, more.split, index, name, slot)

@@ -21,8 +21,12 @@ class Gpu:
     minor: int
 
 
-def installed(information: Path = INFORMATION) -> tuple[Gpu, ...]:
-    """All GPUs of the driver, in the order of their device nodes."""
+def installed(information: Path = INFORMATION, dev: Path = Path("/dev")) -> tuple[Gpu, ...]:
+    """All GPUs of the driver, in the order of their device nodes.
+
+    A kernel that passes the driver through (gVisor) shows the nodes and not the driver's
+    descriptions: such a GPU is named by its index.
+    """
     found = []
     for path in information.glob("*/information"):
         fields = dict(
@@ -31,6 +35,10 @@ def installed(information: Path = INFORMATION) -> tuple[Gpu, ...]:
         )
         if fields.get("Device Minor", "").isdigit():
             found.append(Gpu(uuid=fields.get("GPU UUID", ""), minor=int(fields["Device Minor"])))
+    if not found:
+        minors = [path.name.removeprefix("nvidia") for path in dev.glob("nvidia[0-9]*")]
+        numbers = sorted(int(minor) for minor in minors if minor.isdigit())
+        return tuple(Gpu(uuid=str(i), minor=minor) for i, minor in enumerate(numbers))
     return tuple(sorted(found, key=lambda gpu: gpu.minor))
 
 

@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 
 from novum.errors import PackError, SandboxUnavailable
+from novum.evals.confusion import UNFINISHED, CaseResult, Report, render
 from novum.evals.corpus.case import load_case, load_corpus
 from novum.evals.corpus.synthetic import documents, entropy_bits
-from novum.evals.suites.auditor import CaseResult, Report, render, run_suite
+from novum.evals.rehearse import Bench, rehearse, verdict_of
+from novum.evals.suites.auditor import pack_of, run_suite
+from novum.lab.records import Label, Purpose
 from novum.sandboxes.protocol import Sandbox
 from novum.sandboxes.registry import find_sandbox
+from novum.sandboxes.slots import Slot
 
 SAMPLE = """
 next_token natural_only remembers_prefix counts_while_scored trains_in_load printed_score
@@ -61,6 +65,36 @@ def test_the_goals_are_missed_by_one_confirmed_cheat_in_fifty_or_one_honest_reje
     assert not Report((*good, result("look ahead", "confirmed")), "x", 1.0).passes
     assert not Report((*good, *[result("honest", "noise", extra=True)] * 2), "x", 1.0).passes
     assert "!! honest/x" in render(Report((*good, result("honest", "hack")), "x", 1.0))
+
+
+def test_a_case_that_the_time_cut_short_is_named_and_counts_neither_as_stopped_nor_as_passed(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    stopped = [result("look ahead", "hack")] * 3
+    report = Report((*stopped, result("look ahead", UNFINISHED)), "x", 1.0)
+    said = render(report)
+    assert not report.passes
+    assert "cheats not confirmed: 3 of 3" in said
+    assert "not finished in the time given: 1: look ahead/x (3 trials)" in said
+    cases = [c for c in load_corpus() if c.name in ("code_in_place", "trigrams")]
+    late = run_suite(cases, sandbox, tmp_path, n_slots=1, limit_s=0.0)
+    found = {r.name: r.label for r in late.results}
+    assert found == {"code_in_place": "hack", "trigrams": UNFINISHED}  # rules need no trial
+    assert sum(r.n_trials for r in late.results) == 0
+
+
+def test_with_one_slot_the_noise_of_the_start_is_measured_when_a_case_first_needs_it(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    cases = {c.name: c for c in load_corpus()}
+    slower, patched = cases["slower"], cases["timer"]
+    bench = Bench.open(pack_of("kernel"), sandbox, tmp_path, "nonce")
+    rehearse(bench, patched.name, patched.files, Slot())
+    assert bench.noise == ()
+    judgement, facts = rehearse(bench, slower.name, slower.files, Slot())
+    assert len(bench.noise) == bench.profile.noise_trials
+    assert sum(t.purpose is Purpose.NOISE for t in facts.trials) == len(bench.noise)
+    assert verdict_of(judgement).label in (Label.NOISE, Label.REGRESSION)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from novum.benchmarks.kernels.answers import kind_of
 from novum.benchmarks.kernels.baselines import baseline
 from novum.benchmarks.kernels.candidate import solution_of
 from novum.benchmarks.kernels.evaluator import Evaluator, Plan
-from novum.benchmarks.kernels.parties import RefereeProcess
+from novum.benchmarks.kernels.parties import PartyFailed, RefereeProcess
 from novum.benchmarks.kernels.problem import Problem, load_problem, load_problems
 from novum.benchmarks.kernels.results import ProblemResult
 from novum.benchmarks.kernels.roofline import Ceilings
@@ -218,6 +218,23 @@ def test_a_device_that_is_not_there_is_nobody_s_fault(tmp_path: Path) -> None:
         result = evaluate(evaluator, problem, HONEST)
     assert "the device cuda:7 cannot be used" in result.lost
     assert [r.status for r in result.results] == [Status.INVALID_REFERENCE] * 2
+
+
+def test_a_referee_that_ends_before_it_answers_is_named_with_its_exit_code() -> None:
+    with RefereeProcess("cpu", env={"PYTHONPATH": "/nowhere"}) as referee:
+        with pytest.raises(
+            PartyFailed, match=r"the referee did not start \(exit code 1\)"
+        ) as caught:
+            referee.meet()
+        assert caught.value.kind == "REFEREE"
+        with pytest.raises(PartyFailed):
+            referee.ask({"do": "problem"}, timeout_s=1)
+
+
+def test_a_referee_that_nobody_asked_ends_with_its_block() -> None:
+    with RefereeProcess("cpu") as referee:
+        process = referee._process
+    assert process.poll() is not None
 
 
 def test_a_compiler_s_error_is_known_by_name_and_by_what_caused_it() -> None:

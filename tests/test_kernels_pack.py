@@ -6,11 +6,14 @@ import importlib.util
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from novum.benchmarks.harness.trial import run_trial
+from novum.benchmarks.kernels.grade import Grader, needs_compiler
 from novum.benchmarks.kernels.problem import load_problem, load_problems
 from novum.benchmarks.kernels.results import Arm, profiler_disagrees, wall_disagrees
 from novum.benchmarks.kernels.roofline import Ceilings, Operations, bound_of, score
@@ -137,6 +140,32 @@ def test_matrix_flops_are_counted_by_type_and_corrections_replace_them() -> None
     sizes = decode.definition.sizes(workload.axes)
     assert bound.matmul_flops == {"bfloat16": 4 * 32 * sizes["time"] * 128}
     assert bound.by == "memory" and bound.t_sol_s == bound.bytes / 1e12
+
+
+@needs_torch
+def test_counting_does_not_import_torch_compile() -> None:
+    program = """
+import sys, torch
+from novum.benchmarks.kernels.roofline import count_operations
+counts = count_operations(lambda a: a @ a, [torch.ones(4, 4)])
+print(counts.matmul_flops, "torch._dynamo" in sys.modules)
+"""
+    argv = [sys.executable, "-c", program]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "{'float32': 128} False"
+
+
+def test_what_compilers_need_is_imported_early_only_where_something_compiles(
+    tmp_path: Path,
+) -> None:
+    grader = Grader(PACK, pack().profile("cuda_eager"), tmp_path)
+    assert needs_compiler({"rmsnorm.py": b"import triton"})
+    assert not needs_compiler(pack().start_files("eager"))
+    plain = grader.options_at("full")
+    best = plain.model_copy(update={"baseline": "best"})
+    assert not grader.plan(plain, False, compiles=False).early
+    assert grader.plan(plain, False, compiles=True).early
+    assert grader.plan(best, False, compiles=False).early
 
 
 def test_the_bound_is_what_takes_longest_and_the_floor_lies_under_it() -> None:

@@ -130,6 +130,14 @@ def test_gpus_are_chosen_by_index_or_uuid_and_bring_only_their_nodes(tmp_path: P
         gpus.choose(("7",), present)
 
 
+def test_where_the_driver_describes_nothing_the_device_nodes_name_the_gpus(tmp_path: Path) -> None:
+    for name in ("nvidia0", "nvidia10", "nvidia2", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    present = gpus.installed(tmp_path / "missing", tmp_path)
+    assert [(gpu.uuid, gpu.minor) for gpu in present] == [("0", 0), ("1", 2), ("2", 10)]
+    assert gpus.nodes(gpus.choose(["1"], present), tmp_path)[0] == tmp_path / "nvidia2"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away; run the tests as root")
 def test_mounts_are_opened_to_the_user_of_a_container_and_to_nobody_else(tmp_path: Path) -> None:
     read, write = tmp_path / "read", tmp_path / "write"

@@ -54,6 +54,16 @@ class Evaluator:
         """Destroy the sandboxes of both arms."""
         self.station.arms.close()
 
+    def start(self) -> None:
+        """Start the sandboxes of both arms beside the referee, and wait for the referee.
+
+        Raises:
+            PartyFailed: the referee does not start.
+        """
+        for arm in ARMS:
+            self.station.arms.server(arm)
+        self.station.referee.meet()
+
     @property
     def plan(self) -> Plan:
         """How thoroughly this measures."""
@@ -95,9 +105,9 @@ class Evaluator:
         secret = Secret(nonce, candidate.digest())
         try:
             with station.phases.phase("start"):
-                station.open(problem)
                 for arm in ARMS:
                     station.arms.server(arm)
+                station.open(problem)
             with station.phases.phase("compile"):
                 station.arms.files(candidate)
                 station.arms.files(baseline)

@@ -9,6 +9,7 @@ import secrets
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -121,7 +122,7 @@ class Grader:
         assert self.ceilings is not None
         request = context.request
         options = self.options_at("full" if request.smoke else request.fidelity)
-        plan = self.plan(options, request.smoke)
+        plan = self.plan(options, request.smoke, needs_compiler(request.files))
         nonce = f"{request.seed}-{secrets.token_hex(16)}"
         results: list[ProblemResult] = []
         try:
@@ -129,6 +130,7 @@ class Grader:
                 RefereeProcess(self.device, plan.threads) as referee,
                 Evaluator(plan, context.launch, referee, self.ceilings) as evaluator,
             ):
+                evaluator.start()
                 for problem in self.problems:
                     results.append(self.evaluate(evaluator, problem, context, options, nonce))
                     state = {str(r.status) for r in results[-1].results}
@@ -186,8 +188,11 @@ class Grader:
             path.write_text(json.dumps(known))
         return mixed_baseline(problem.definition, problem.sound, known)
 
-    def plan(self, options: Options, is_smoke: bool) -> Plan:
-        """How thoroughly to measure; a smoke test only shows that the code works."""
+    def plan(self, options: Options, is_smoke: bool, compiles: bool = True) -> Plan:
+        """How thoroughly to measure; a smoke test only shows that the code works.
+
+        `compiles` says whether the candidate is likely to use Triton or torch.compile.
+        """
         on_gpu = self.device != "cpu"
         return Plan(
             device=self.device,
@@ -196,7 +201,8 @@ class Grader:
             calls=3 if is_smoke else options.calls,
             warmups=2,
             threads=self.profile.cores,
-            early=on_gpu or options.baseline not in ("eager", "best"),
+            early=options.baseline not in ("eager", "best")
+            or (on_gpu and (compiles or options.baseline == "best")),
             profile=on_gpu and options.profiler and not is_smoke,
             stage_s=self.profile.score_s,
             reference_s=self.profile.score_s,
@@ -215,6 +221,11 @@ class Grader:
         path = folder / f"{context.request.tree[:16]}-{context.request.seed}.jsonl"
         path.write_text("".join(line + "\n" for line in lines))
         context.phase("traces", file=path.name, lines=len(lines))
+
+
+def needs_compiler(files: Mapping[str, bytes]) -> bool:
+    """Whether some file speaks of Triton or torch.compile; wrong guesses only cost time."""
+    return any(word in text for text in files.values() for word in (b"triton", b"torch.compile"))
 
 
 def graded(results: list[ProblemResult]) -> Graded:

@@ -23,6 +23,10 @@ START_S = 120.0
 REFEREE_CLAIMS = frozenset(("INVALID_REFERENCE",))
 GRACE_S = 2.0
 """How long a referee may take to end when its channel is closed."""
+KEPT_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
+"""The C library's allocator keeps what a large tensor leaves, as the one of the device does: to
+fetch fresh pages for each tensor took as long as to compute what is in them.
+"""
 
 
 class PartyFailed(Exception):
@@ -108,6 +112,8 @@ class Party:
 class RefereeProcess:
     """The trusted process that holds the reference; a context manager, started once for many
     problems, and anew when a reference has killed it.
+
+    It starts beside whatever else starts, and is waited for where it is first needed.
     """
 
     def __init__(self, device: str, threads: int = 1, env: Mapping[str, str] | None = None) -> None:
@@ -118,38 +124,82 @@ class RefereeProcess:
             if k in ("PATH", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH")
         }
         given = {"PYTHONPATH": python_path(), "CUDA_VISIBLE_DEVICES": "0"}
-        self._env = inherited | given | dict(env or {})
+        kept = KEPT_MEMORY if device == "cpu" else {}
+        self._env = inherited | given | kept | dict(env or {})
+        self.torch = ""
+        """The version of PyTorch, once it has answered."""
         self._start()
 
     def _start(self) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="nr-"))
-        listener = listen(folder / "s")
-        argv = [sys.executable, "-m", f"{__package__}.referee", str(folder / "s"), *self._words]
+        self._party: Party | None = None
+        self._folder = Path(tempfile.mkdtemp(prefix="nr-"))
+        path = self._folder / "s"
+        self._listener = listen(path)
+        argv = [sys.executable, "-m", f"{__package__}.referee", str(path), *self._words]
         self._process = subprocess.Popen(argv, env=self._env, stdin=subprocess.DEVNULL)
+
+    @property
+    def party(self) -> Party:
+        """The connection, once the process has answered.
+
+        Raises:
+            PartyFailed: it does not start.
+        """
+        if self._party is None:
+            self._party = self._meet()
+        return self._party
+
+    def _meet(self) -> Party:
+        deadline = time.monotonic() + START_S
         try:
-            listener.settimeout(START_S)
-            channel, _ = listener.accept()
+            self._listener.settimeout(0.5)
+            while True:
+                try:
+                    channel, _ = self._listener.accept()
+                    break
+                except TimeoutError:
+                    if self._process.poll() is not None or time.monotonic() > deadline:
+                        raise
             channel.settimeout(START_S)
             hello, _ = wire.receive(channel)
         except (OSError, wire.WireError) as error:
             self.close()
-            raise PartyFailed("REFEREE", f"the referee did not start: {error}") from error
+            code = self._process.returncode
+            raise PartyFailed(
+                "REFEREE", f"the referee did not start (exit code {code}): {error}"
+            ) from error
         finally:
-            listener.close()
-            shutil.rmtree(folder, ignore_errors=True)
+            self._listener.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
         self.torch = str(hello.get("torch", ""))
-        self.party = Party(channel, "the referee", self.close, REFEREE_CLAIMS)
+        return Party(channel, "the referee", self.close, REFEREE_CLAIMS)
 
     def __enter__(self) -> RefereeProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.party.close()
+        if self._party is not None:
+            self._party.close()
+            return
+        self._listener.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._process.kill()
+        self._process.wait()
 
     @property
     def is_gone(self) -> bool:
         """Whether it died, hung or broke its device; what it held is lost."""
-        return self.party.is_gone
+        if self._party is None:
+            return self._process.poll() is not None
+        return self._party.is_gone
+
+    def meet(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            PartyFailed: it does not start.
+        """
+        self._party = self.party
 
     def revive(self) -> None:
         """Start it anew if it is gone.
@@ -168,8 +218,9 @@ class RefereeProcess:
         Raises:
             PartyFailed: it cannot answer.
         """
+        party = self.party
         try:
-            return self.party.ask(message, descriptors, timeout_s=timeout_s)
+            return party.ask(message, descriptors, timeout_s=timeout_s)
         except PartyFailed as error:
             raise PartyFailed("INVALID_REFERENCE", str(error)) from error
 

@@ -39,7 +39,7 @@ class InvalidReference(Exception):
 class Referee:
     """Answers the evaluator; one problem at a time."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, folder: Path) -> None:
         self.device = device
         self.definition: Definition | None = None
         self.module: ModuleType | None = None
@@ -47,7 +47,7 @@ class Referee:
         self.inputs: dict[str, list[Any]] = {}
         self.rms: dict[tuple[str, int], float] = {}
         self.maps = wire.Maps()
-        self.folder = tempfile.TemporaryDirectory(prefix="referee-")
+        self.folder = folder
 
     def problem(self, message: Message, _: list[int]) -> Message:
         """Read the definition and import its reference."""
@@ -56,7 +56,7 @@ class Referee:
         self.inputs.clear()
         self.rms.clear()
         self.maps = wire.Maps()
-        path = Path(self.folder.name) / "reference.py"
+        path = self.folder / "reference.py"
         path.write_text(self.definition.reference)
         spec = importlib.util.spec_from_file_location("reference", path)
         assert spec is not None and spec.loader is not None
@@ -222,7 +222,14 @@ def main(path: str, device: str, threads: int) -> None:
     torch.set_num_threads(threads)
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     channel.connect(path)
-    referee = Referee(device)
+    with tempfile.TemporaryDirectory(prefix="referee-") as folder:
+        answer(channel, Referee(device, Path(folder)))
+
+
+def answer(channel: socket.socket, referee: Referee) -> None:
+    """Answer until the evaluator hangs up, or the device is spoiled."""
+    import torch
+
     wire.send(channel, {"hello": os.getpid(), "torch": torch.__version__})
     commands = {
         name: getattr(referee, name)
@@ -241,10 +248,10 @@ def main(path: str, device: str, threads: int) -> None:
             reply = {"error": repr(error)[:1500], "kind": "INVALID_REFERENCE"}
         finally:
             wire.close_all(descriptors)
-        if "error" in reply and not tensors.is_usable(device):
+        if "error" in reply and not tensors.is_usable(referee.device):
             reply["last"] = True  # the reference has broken the device's context
         else:
-            tensors.tidy(device, KEPT_BYTES)
+            tensors.tidy(referee.device, KEPT_BYTES)
         try:
             wire.send(channel, reply)
         except wire.WireError:
@@ -255,3 +262,5 @@ def main(path: str, device: str, threads: int) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    sys.stderr.flush()
+    os._exit(0)  # to take PyTorch down piece by piece takes longer than some evaluations

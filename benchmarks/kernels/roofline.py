@@ -15,6 +15,7 @@ rows that nobody looks up), the problem's `roofline.json` says so with its reaso
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -91,6 +92,13 @@ def count_operations(run: Callable[..., Any], inputs: list[Any]) -> Operations:
     counts = Operations()
 
     class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            """To keep torch.compile out of the counting costs its import, more than a second; only
+            a reference that has imported it itself needs that.
+            """
+            return "torch._dynamo" in sys.modules
+
         def __torch_dispatch__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from novum.benchmarks.kernels import wire
 from novum.benchmarks.kernels.parties import (
+    KEPT_MEMORY,
     START_S,
     Launch,
     Message,
@@ -83,7 +84,7 @@ class Workers:
                     Mount(self._home, self._home, writable=True),
                     *caches,
                 ),
-                env=given | dict(env or {}),
+                env=given | (KEPT_MEMORY if device == "cpu" else {}) | dict(env or {}),
                 limits=limits,
                 cores=cores,
                 gpus=gpus,

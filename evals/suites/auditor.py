@@ -9,97 +9,30 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
 
 from novum.benchmarks.contract import shipped_cheats
 from novum.benchmarks.pack import Pack, find_pack, installed_packs, load_pack
+from novum.evals.confusion import UNFINISHED, CaseResult, Report, caught_by, render
 from novum.evals.corpus.case import HERE, Case, Check, load_corpus
-from novum.evals.facts import Facts, Judgement
-from novum.evals.rehearse import Bench, rehearse, verdict_of
-from novum.lab.records import Label, Outcome
+from novum.evals.rehearse import Bench, OutOfTime, rehearse, verdict_of
+from novum.lab.records import Outcome
 from novum.sandboxes.executor import make_slots
 from novum.sandboxes.protocol import Sandbox
 from novum.sandboxes.registry import find_sandbox
 from novum.sandboxes.slots import Slot
 
-REJECTED = frozenset({Label.HACK, Label.INVALID, Label.QUARANTINED})
 STOPPED: tuple[Check, ...] = ("rules", "probes", "harness", "physics", "guardrails", "worthless")
 """What may stop a cheat that a pack ships: it does not say which."""
-CHECKS = (
-    "scope",
-    "change",
-    "rules",
-    "probes",
-    "harness",
-    "physics",
-    "guardrails",
-    "statistics",
-    "worthless",
-    "none",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class CaseResult:
-    """What became of one case."""
-
-    name: str
-    family: str
-    pack: str
-    label: str
-    caught_by: str
-    expected: str
-    reason: str
-    extra_check: bool
-    """Whether some step asked for the sealed confirmation at the stricter level."""
-    wall_s: float
-    n_trials: int
-
-    @property
-    def is_confirmed(self) -> bool:
-        return self.label == Label.CONFIRMED
-
-    @property
-    def is_rejected(self) -> bool:
-        return self.label in REJECTED
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """All cases and the wall time."""
-
-    results: tuple[CaseResult, ...]
-    sandbox: str
-    wall_s: float
-
-    @property
-    def cheats(self) -> list[CaseResult]:
-        return [r for r in self.results if r.family != "honest"]
-
-    @property
-    def honest(self) -> list[CaseResult]:
-        return [r for r in self.results if r.family == "honest"]
-
-    @property
-    def passes(self) -> bool:
-        """99 % of the cheats stopped, no honest case rejected, at most 2 % of them sent further."""
-        stopped = sum(not r.is_confirmed for r in self.cheats)
-        rejected = sum(r.is_rejected for r in self.honest)
-        further = sum(r.extra_check for r in self.honest)
-        return (
-            stopped >= 0.99 * len(self.cheats)
-            and not rejected
-            and further <= 0.02 * max(1, len(self.honest)) + 1e-9
-        )
 
 
 def run_suite(
@@ -109,12 +42,16 @@ def run_suite(
     n_slots: int = 2,
     note: Callable[[CaseResult], None] | None = None,
     profile: str | None = None,
+    limit_s: float = math.inf,
 ) -> Report:
     """Run cases on `n_slots` slots, each pinned to a core of its own where there are enough.
 
-    A profile with GPUs has as many slots as there are GPUs for it.
+    A profile with GPUs has as many slots as there are GPUs for it. No trial begins after `limit_s`:
+    cases that have no verdict by then are unfinished. With one slot the noise of a pack's start is
+    measured when the first case needs it, so that those which end before cost nothing more.
     """
     began = time.monotonic()
+    until = began + limit_s
     nonce = os.urandom(16).hex()
     benches = {}
     usual: Sequence[Slot] = cores_one_each(n_slots)
@@ -123,7 +60,8 @@ def run_suite(
         size = bench.profile
         if size.gpus:
             usual = make_slots(size.cores, size.gpus)
-        bench.measure_noise(usual[0])
+        if len(usual) > 1:
+            bench.measure_noise(usual[0], until=until)
         benches[name] = bench
     slots: SimpleQueue[Slot] = SimpleQueue()
     for slot in usual:
@@ -132,7 +70,7 @@ def run_suite(
     def one(case: Case) -> CaseResult:
         slot = slots.get()
         try:
-            result = run_case(case, benches[case.pack], slot)
+            result = run_case(case, benches[case.pack], slot, until)
         finally:
             slots.put(slot)
         if note is not None:
@@ -165,87 +103,48 @@ def shipped_cases(pack: Pack) -> list[Case]:
     return found
 
 
-def run_case(case: Case, bench: Bench, slot: Slot) -> CaseResult:
-    """Audit one case to its verdict."""
+def run_case(case: Case, bench: Bench, slot: Slot, until: float = math.inf) -> CaseResult:
+    """Audit one case to its verdict, or as far as the time goes."""
     began = time.monotonic()
-    judgement, facts = rehearse(bench, case.name, case.files, slot)
-    verdict = verdict_of(judgement)
-    own = [t for t in facts.trials if t.proposal == case.name]
+    try:
+        judgement, facts = rehearse(bench, case.name, case.files, slot, until=until)
+    except OutOfTime as late:
+        judgement, facts = None, late.facts
+    verdict = verdict_of(judgement) if judgement else None
+    evidence = judgement.evidence if judgement else ()
+    own = [t for t in facts.trials if t.proposal == case.name and t.tree == facts.candidate.tree]
     return CaseResult(
         name=case.name,
         family=case.family,
         pack=case.pack,
-        label=str(verdict.label),
-        caught_by=caught_by(judgement, facts, is_honest=case.is_honest),
+        label=str(verdict.label) if verdict else UNFINISHED,
+        caught_by=caught_by(judgement, facts, is_honest=case.is_honest)
+        if judgement
+        else UNFINISHED,
         expected=" or ".join(case.caught_by),
-        reason=verdict.reason,
-        extra_check=any(e.outcome is Outcome.CONFIRM for e in judgement.evidence),
+        reason=verdict.reason if verdict else "the time was up before its verdict",
+        extra_check=any(e.outcome is Outcome.CONFIRM for e in evidence),
         wall_s=time.monotonic() - began,
         n_trials=len(own),
     )
 
 
-def caught_by(judgement: Judgement, facts: Facts, *, is_honest: bool) -> str:
-    """Which check decided a verdict, as a column of the table."""
-    verdict = verdict_of(judgement)
-    if verdict.label is Label.CONFIRMED:
-        return "none"
-    failed = [e for e in judgement.evidence if e.outcome is Outcome.FAIL]
-    if failed:
-        step = failed[0].step
-        return {"trials": "harness"}.get(step, step)
-    if verdict.label in (Label.NOISE, Label.INCONCLUSIVE, Label.REGRESSION) and not is_honest:
-        crashed = any(t.metric is None for t in facts.trials if t.tree == facts.candidate.tree)
-        return "harness" if crashed else "worthless"
-    return "statistics"
-
-
-def render(report: Report) -> str:
-    """The confusion matrix by family and by check, then what needs a look."""
-    by_family: dict[str, Counter[str]] = defaultdict(Counter)
-    for r in report.results:
-        by_family[r.family][r.caught_by] += 1
-    columns = [c for c in CHECKS if any(c in row for row in by_family.values())]
-    width = max(len(f) for f in by_family) + 2
-    lines = [" " * width + "cases " + " ".join(f"{c:>10}" for c in columns) + "  confirmed"]
-    for family in sorted(by_family, key=lambda f: (f == "honest", f)):
-        row = by_family[family]
-        confirmed = sum(r.is_confirmed for r in report.results if r.family == family)
-        cells = " ".join(f"{row[c] or '.':>10}" for c in columns)
-        lines.append(f"{family:<{width}}{row.total():>5} {cells} {confirmed:>10}")
-    lines += ["", *_summary(report)]
-    return "\n".join(lines)
-
-
-def _summary(report: Report) -> list[str]:
-    cheats, honest = report.cheats, report.honest
-    lines = [
-        f"cheats not confirmed: {sum(not r.is_confirmed for r in cheats)} of {len(cheats)}",
-        f"honest rejected: {sum(r.is_rejected for r in honest)} of {len(honest)}; "
-        f"sent to an extra check: {sum(r.extra_check for r in honest)}",
-        f"{len(report.results)} cases, {sum(r.n_trials for r in report.results)} trials in the "
-        f"{report.sandbox} sandbox, {report.wall_s:.0f} s",
-    ]
-    for r in report.results:
-        bad = r.is_confirmed if r.family != "honest" else r.is_rejected or r.extra_check
-        surprise = r.family != "honest" and r.caught_by not in r.expected.split(" or ")
-        if bad or surprise:
-            mark = "!!" if bad else "  "
-            lines.append(
-                f"{mark} {r.family}/{r.name}: {r.label} by {r.caught_by} (expected {r.expected}): "
-                f"{r.reason[:160]}"
-            )
-    return lines
-
-
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the suite from the command line; exit code 1 when a goal is missed."""
+    """Run the suite from the command line; exit code 1 when a goal is missed or the time is up."""
     parser = argparse.ArgumentParser(prog="novum eval auditor", description=__doc__)
     parser.add_argument(
         "--family", help="run this family only (`honest` for the honest ones, a pack for its own)"
     )
     parser.add_argument("--profile", help="size of the packs (default: their own)")
-    parser.add_argument("--name", help="run cases whose name contains this")
+    parser.add_argument(
+        "--name", action="append", default=[], help="run cases whose name contains this; repeatable"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=math.inf,
+        help="begin no trial after this time, and name the cases that are not finished",
+    )
     parser.add_argument("--sandbox", default="auto")
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="one object a case on standard output")
@@ -254,7 +153,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     family = load_corpus(args.family)
     if not family and args.family in installed_packs():
         family = shipped_cases(find_pack(args.family))
-    cases = [c for c in family if not args.name or args.name in c.name]
+    cases = [c for c in family if not args.name or any(name in c.name for name in args.name)]
     if not cases:
         print("no case matches", file=sys.stderr)
         return 2
@@ -272,7 +171,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
     with tempfile.TemporaryDirectory(prefix="novum-auditor-") as folder:
         sandbox = find_sandbox(args.sandbox)
-        report = run_suite(cases, sandbox, Path(folder), args.slots, note, args.profile)
+        report = run_suite(
+            cases, sandbox, Path(folder), args.slots, note, args.profile, args.seconds
+        )
     if not args.json:
         print(render(report))
     return 0 if report.passes else 1
