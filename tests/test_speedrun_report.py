@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from novum.app.ideas import Best, Idea
 from novum.app.numbers import MetricName
 from novum.app.required import pictures, records
-from novum.app.story import Best, Idea, Story
+from novum.app.story import Story
 from novum.lab.records import Kind, Proposal, Purpose, Split, Trial, TrialStatus
 
 LIMITS = {"loss": {"better": "lower", "search": 3.28, "sealed": 3.30, "trials": 5, "alpha": 0.01}}

@@ -15,8 +15,11 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from novum.app.cli import app
+from novum.app.lines import plain_lines
 from novum.app.live import Screen
+from novum.app.numbers import duration
 from novum.app.story import read_story
+from novum.app.wording import used_of
 from novum.lab.run import RunFolder
 
 
@@ -73,7 +76,7 @@ def test_show_finds_a_candidate_by_any_of_its_names(made_run: RunFolder, name: s
     assert "-DEPTH = 2" in said.stdout
     assert "+DEPTH = 4" in said.stdout
     assert "t 4.2 reached the bound" in said.stdout
-    assert "Test certify-1" in said.stdout
+    assert "Final test certify-1" in said.stdout
     assert re.search(r"t7 +#1 +race +search +2.3100 +2.3", said.stdout), "claimed beside observed"
 
 
@@ -155,6 +158,48 @@ def test_the_report_is_one_whole_file_that_loads_nothing_and_runs_nothing(
     assert made_run.info["seed_commitment"] in text
     assert made_run.nonce not in text
     assert "best of 3 ideas" in text
+
+
+def test_a_picture_of_a_run_that_nobody_works_on_says_nothing_of_now(made_run: RunFolder) -> None:
+    with made_run.ledger(read_only=True) as ledger:
+        story = read_story(made_run.info, ledger)
+    later = story.last_s + 1e6
+    screen = Screen(story, "nanochat", 2, 2, 15.0, hint="", is_busy=False, clock=later)
+    console = Console(width=80, height=24, file=io.StringIO(), record=True)
+    console.print(screen, height=24)
+    text = console.export_text()
+    assert "best 2.3300" in text and "confirmed" in text and "unconfirmed" not in text
+    assert not any(words in text for words in ("now", "thread", "slot", "Ctrl-C"))
+    assert duration(story.wall_s) in text
+
+
+def test_what_a_trial_measured_is_said_by_name(made_run: RunFolder) -> None:
+    with made_run.ledger(read_only=True) as ledger:
+        events = ledger.events()
+        story = read_story(made_run.info, ledger)
+    said = "\n".join(plain_lines(story, list(events)))
+    assert "t1 noise of start: 2.8700" in said
+    assert "race of #1: 2.3100" in said
+    assert "race of start against #1: 2.8800" in said
+    assert "certification of #1: 2.3300" in said
+    deep = story.ideas["p0-0"].tree
+    assert f"champion #1 ({deep[:10]})" in said
+    assert story.in_words(f"{deep[:10]} beats 0123456789") == "#1 beats 0123456789"
+
+
+def test_a_confirmed_run_that_was_interrupted_says_how_to_go_on(made_run: RunFolder) -> None:
+    with made_run.ledger() as ledger:
+        ledger.append("session", {"pid": 1}, "session:1/begin")
+        ledger.append("session", {"reason": "interrupted", "is_interrupted": True}, "session:1/end")
+    said = novum("status")
+    assert "Confirmed: " in said.stdout
+    assert "novum resume demo" in said.stdout
+
+
+def test_what_goes_over_a_limit_is_told_apart_from_it() -> None:
+    assert used_of("wall_s", 725.0, 2880.0) == "12:05 of 48:00"
+    assert used_of("wall_s", 3119.0, 2880.0) == "48:00 + 3:59 to finish"
+    assert used_of("tokens", 1500.0, 1000.0) == "1,000 + 500 to finish"
 
 
 def test_the_live_picture_shows_best_threads_slots_and_verdicts(made_run: RunFolder) -> None:

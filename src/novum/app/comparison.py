@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from novum.agents.search.findings import attempt_key
-from novum.app.live import MARKS, one_line
+from novum.app.ideas import Idea
 from novum.app.numbers import duration, percent
 from novum.app.outcome import Outcome, outcome_of
 from novum.app.reading import Reading
-from novum.app.story import Idea
+from novum.app.wording import MARKS, one_line
 from novum.errors import UsageError
 from novum.lab.records import Json
 from novum.settings import restore_settings

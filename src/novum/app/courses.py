@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from novum.app.live import MARKS, one_line
 from novum.app.numbers import duration
+from novum.app.wording import MARKS, one_line
 
 if TYPE_CHECKING:
     from novum.agents.replay.counterfactual import Counterfactual

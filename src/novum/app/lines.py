@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 from statistics import fmean
 
-from novum.app.live import MARKS, one_line
+from novum.app.ideas import STEPS
 from novum.app.numbers import percent, percent_range
-from novum.app.story import STEPS, Story
+from novum.app.story import Story
+from novum.app.wording import MARKS, one_line
 from novum.lab.records import Event, Json, Purpose, TrialStatus
 
 TOLD = (
@@ -50,16 +51,17 @@ def _words(story: Story, event: Event) -> str:
     payload = event.payload
     if event.kind == "proposal" and payload["thread"] >= 0:
         idea = story.ideas[payload["id"]]
-        return f"#{idea.number} thread {payload['thread']}: {one_line(payload['hypothesis'])}"
+        words = story.in_words(one_line(payload["hypothesis"]))
+        return f"#{idea.number} thread {payload['thread']}: {words}"
     if event.kind == "proposal":
-        return f"final test: {one_line(payload['hypothesis'])}"
+        return f"final test: {story.in_words(one_line(payload['hypothesis']))}"
     if event.kind == "trial.ended":
         return _trial_words(story, payload["id"])
     if event.kind in ("verdict", "dropped"):
         id = payload["proposal"] if event.kind == "verdict" else event.key.partition(":")[2]
         return _verdict_words(story, id)
     if event.kind == "champion":
-        return f"champion {payload['tree'][:10]}"
+        return f"champion {story.name_of(payload['tree'])} ({payload['tree'][:10]})"
     if event.kind == "directive":
         return f"{payload['id']} from {payload['author']}: {one_line(payload['text'])}"
     if event.kind == "directive.closed":
@@ -86,8 +88,7 @@ def approval_words(story: Story, payload: Json) -> str:
 
 def _trial_words(story: Story, id: str) -> str:
     trial = story.trials[id]
-    idea = story.ideas.get(trial.proposal)
-    whose = f"#{idea.number}" if idea is not None else trial.tree[:10]
+    whose = story.whose(trial)
     if trial.status is not TrialStatus.FINISHED:
         return f"{id} {STEPS[trial.purpose]} of {whose}: {trial.status} {one_line(trial.error)}"
     words = f"{id} {STEPS[trial.purpose]} of {whose}: {story.metric.show(trial.metric)}"
@@ -102,7 +103,7 @@ def _verdict_words(story: Story, id: str) -> str:
     if idea is None:
         return ""
     mark = MARKS.get(idea.label, ("", ""))[0]
-    name = f"#{idea.number}" if idea.number else "final test"
+    name = idea.name
     if idea.verdict is None:
         return f"{mark} {name} dropped: {one_line(idea.dropped)}"
     gain, interval = story.relative(idea.verdict)

@@ -14,23 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from novum.app.chart import Chart
+from novum.app.ideas import STEPS, Idea
 from novum.app.numbers import duration, percent, percent_range
-from novum.app.story import STEPS, Idea, Story
+from novum.app.story import Story
+from novum.app.wording import MARKS, NAMES, one_line, used_of
 from novum.lab.records import TrialStatus
 
-MARKS = {
-    "confirmed": ("✔", "bold green"),
-    "promising": ("▲", "green"),
-    "inconclusive": ("○", "yellow"),
-    "noise": ("·", "dim"),
-    "regression": ("▼", "red"),
-    "missed": ("◇", "red"),
-    "hack": ("✖", "bold red"),
-    "invalid": ("✖", "red"),
-    "quarantined": ("!", "bold yellow"),
-    "dropped": ("–", "dim"),
-}
-"""Sign and style of each verdict: the same in every view."""
 PLAIN_WIDTH = 60
 
 
@@ -45,6 +34,10 @@ class Screen:
     trial_budget_s: float | None = None
     limits: dict[str, float | None] = field(default_factory=dict)
     """Of `experiments`, `wall_s`, `gpu_hours`, `tokens`, `cost_usd`; `None` is no limit."""
+    hint: str = "Ctrl-C stops; the run can be resumed"
+    """Last line, about keys."""
+    is_busy: bool = True
+    """Whether a process works on the run; without one nobody is at anything now."""
     notice: str = ""
     clock: float = 0.0
     """Seconds since the epoch at which the picture is taken; 0 is now."""
@@ -52,18 +45,22 @@ class Screen:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width, height = options.max_width, options.height or console.height
         now = self.clock or time.time()
-        working = [*self._threads(now), *self._slots(now)]
-        room = height - len(working) - 9  # what headings and borders leave for curve and verdicts
+        working = [*self._threads(now), *self._slots(now)] if self.is_busy else []
+        room = (
+            height - len(working) - (9 if working else 7)
+        )  # what headings and borders leave for curve and verdicts
         n_rows = min(16, max(3, room * 3 // 5)) if room >= 3 else 0
         n_verdicts = min(12, room - n_rows)
         yield self._heading(now, width)
         if n_rows:
             chart = self._chart(width - 4, n_rows)
             yield _panel(chart, self._chart_title())
-        yield _panel(Group(*working), "now")
+        if working:
+            yield _panel(Group(*working), "now")
         if n_verdicts > 0 and (rows := self._verdicts(n_verdicts, width - 4)):
             yield _panel(rows, "last verdicts")
-        yield self._budgets(now, width)
+        if budgets := self._budgets(now, width):
+            yield budgets
         waits = ", ".join(self.story.waiting)
         notice = self.notice or (f"to be approved: {waits} (novum approve)" if waits else "")
         if notice:
@@ -92,7 +89,9 @@ class Screen:
             best = story.best[-1]
             gain = story.metric.sign * (best.mean - base) / abs(base) if base else math.nan
             text.append(f"· best {show(best.mean)} ± {show(best.error)} ", "bold green")
-            text.append(f"({percent(gain)}, unconfirmed) ", "green")
+            is_confirmed = story.champion is not None and story.champion[0] == best.tree
+            known = "confirmed" if is_confirmed else "unconfirmed"
+            text.append(f"({percent(gain)}, {known}) ", "green")
         text.append(f"· start {show(base)}", "dim")
         if story.noise_sd is not None:
             text.append(f", sd over seeds {show(story.noise_sd)}", "dim")
@@ -139,7 +138,7 @@ class Screen:
             elif idea.is_open:
                 line.append(f"#{idea.number} ", "cyan")
                 line.append(f"{story.stage(idea)}  ", "yellow")
-                line.append(one_line(idea.proposal.hypothesis), "default")
+                line.append(story.in_words(one_line(idea.proposal.hypothesis)), "default")
             else:
                 line.append("planning the next idea", "dim")
             lines.append(line)
@@ -158,8 +157,7 @@ class Screen:
                 spent_s = max(0.0, now - trial.launched_s)
                 if self.trial_budget_s:
                     line.append_text(bar(spent_s / (self.trial_budget_s * 1.15), 12))
-                idea = self.story.ideas.get(trial.proposal)
-                whose = f"#{idea.number}" if idea is not None else trial.tree[:7]
+                whose = self.story.whose(trial)
                 line.append(f" {duration(spent_s):>6}  ", "default")
                 line.append(f"{trial.id} {STEPS[trial.purpose]} of {whose}", "default")
             lines.append(line)
@@ -188,10 +186,10 @@ class Screen:
             if interval is not None and width > PLAIN_WIDTH:
                 gain.append(f" ({percent_range(interval)})", "dim")
         number = f"#{idea.number}" if idea.number else "final"
-        words = idea.dropped or idea.proposal.hypothesis
+        words = idea.dropped or self.story.in_words(idea.proposal.hypothesis)
         return Text(f"{mark} {idea.label}", style), Text(number, "cyan"), gain, one_line(words)
 
-    def _budgets(self, now: float, width: int) -> RenderableType:
+    def _budgets(self, now: float, width: int) -> Text:
         spent = self.story.spent
         used = {
             "experiments": float(len(self.story.ideas)),
@@ -206,24 +204,15 @@ class Screen:
             if limit:
                 text.append(f"{NAMES[name]} ", "dim")
                 text.append_text(bar(amount / limit, 10))
-                text.append(f" {_amount(name, amount)} of {_amount(name, limit)}   ")
-        text.append("Ctrl-C stops; the run can be resumed", "dim")
+                text.append(f" {used_of(name, amount, limit)}   ")
+        text.append(self.hint, "dim")
         return text
 
     def _wall_s(self, now: float) -> float:
         sessions = self.story.sessions
-        if not sessions or self.story.ended:
+        if not sessions or self.story.ended or not self.is_busy:
             return self.story.wall_s
         return self.story.wall_s + max(0.0, now - sessions[-1][1])
-
-
-NAMES = {
-    "experiments": "ideas",
-    "wall_s": "time",
-    "gpu_hours": "GPU",
-    "tokens": "tokens",
-    "cost_usd": "USD",
-}
 
 
 def _panel(inside: RenderableType, title: str | Text) -> Panel:
@@ -235,17 +224,6 @@ def bar(fraction: float, width: int) -> Text:
     n_full = round(min(max(fraction, 0.0), 1.0) * width)
     style = "yellow" if fraction >= 1 else "cyan"
     return Text.assemble(("━" * n_full, style), ("━" * (width - n_full), "grey30"))
-
-
-def one_line(text: str) -> str:
-    """A text without line breaks or control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def _amount(name: str, value: float) -> str:
-    if name == "wall_s":
-        return duration(value)
-    return f"{value:,.0f}" if name in ("experiments", "tokens") else f"{value:.2f}"
 
 
 def _range(values: list[float], best: list[float], base: float | None) -> tuple[float, float]:

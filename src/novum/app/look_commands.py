@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from novum.app.reading import Reading
 
 
+CLOSING, MIN_HEIGHT = 9, 16
+"""Lines that `status` prints around its picture, and the least that the picture has."""
+
+
 def status(
     run: Run = None,
     runs: Runs = None,
@@ -145,7 +149,8 @@ def _print_status(one: Reading) -> None:
     )
     if out.is_terminal:
         screen = screen_of(one)
-        out.print(screen, height=min(out.height, 34))
+        screen.hint, screen.is_busy = "", holder is not None
+        out.print(screen, height=max(MIN_HEIGHT, min(out.height - CLOSING, 34)))
 
 
 def _follow(one: Reading) -> None:
@@ -155,6 +160,7 @@ def _follow(one: Reading) -> None:
     from rich.live import Live
 
     screen = screen_of(one)
+    screen.hint = "Ctrl-C ends the watching; the run goes on"
     with Live(screen, console=Console(), auto_refresh=False, screen=True) as live:
         try:
             while one.run.holder() is not None:

@@ -133,8 +133,7 @@ def closing_lines(
     if outcome.champion:
         text.append(f"\nChampion  {outcome.champion[:10]}")
     text.append(f"\nFolder    {outcome.folder}\nNext      ")
-    is_open = outcome.state == "unfinished"
-    words = "resume {}" if is_open else "report {}"
+    words = "report {}" if story.ended else "resume {}"
     words = "status {} --follow" if is_busy else words
     text.append("novum " + words.format(outcome.run), "bold")
     if outcome.champion:

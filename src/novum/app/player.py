@@ -6,15 +6,13 @@ that is still worked on is followed: new events come in while one looks.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.filters import Condition, has_focus
-from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples, to_formatted_text
-from prompt_toolkit.formatted_text.utils import split_lines
+from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.layout import ConditionalContainer, HSplit, Layout, VSplit, Window
@@ -22,12 +20,9 @@ from prompt_toolkit.layout.controls import BufferControl, FormattedTextControl
 from prompt_toolkit.layout.dimension import Dimension
 from prompt_toolkit.layout.processors import BeforeInput
 from prompt_toolkit.output import Output
-from prompt_toolkit.styles import Style
-from rich.console import Console
 
-from novum.app.live import MARKS, one_line
 from novum.app.numbers import duration
-from novum.app.steps import detail_of, words_of
+from novum.app.player_view import STYLE, keys_that_fit, page_of, row_of
 from novum.lab.records import Event
 
 if TYPE_CHECKING:
@@ -37,26 +32,6 @@ if TYPE_CHECKING:
 FOLLOW_S = 1.0
 WIDE = 110
 """Columns from which the detail stands beside the timeline and not below it."""
-COLOURS = {
-    "verdict": "ansigreen", "proposal": "ansicyan", "answer": "ansimagenta",
-    "dropped": "ansiyellow", "champion": "ansigreen bold", "directive": "ansiyellow",
-    "trial.ended": "ansiblue", "answer.failed": "ansired", "fork": "ansiyellow bold",
-}  # fmt: skip
-QUIET = ("step", "id", "choice", "iteration", "facts", "evidence", "lesson")
-STYLE = Style.from_dict(
-    {
-        "bar": "bg:ansibrightblack fg:ansiwhite",
-        "bar.strong": "bold",
-        "key": "bold fg:ansicyan",
-        "quiet": "fg:ansibrightblack",
-        "here": "reverse",
-        "rule": "fg:ansibrightblack",
-    }
-)
-KEYS = (
-    ("↑↓", "step"), ("v V", "verdicts"), ("[ ]", "ideas"), ("/ n N", "search"), ("f", "kind"),
-    (":", "jump"), ("tab", "scroll detail"), ("F", "follow"), ("q", "leave"),
-)  # fmt: skip
 
 
 class Player:
@@ -138,10 +113,7 @@ class Player:
     def _help(self) -> StyleAndTextTuples:
         if self.said:
             return [("fg:ansiyellow", f" {self.said}")]
-        text: StyleAndTextTuples = []
-        for key, words in KEYS:
-            text += [("class:key", f" {key} "), ("class:quiet", f"{words} ")]
-        return text
+        return keys_that_fit(self.app.output.get_size().columns)
 
     def _before(self, _: Application[None]) -> None:
         if new := self.fetch():
@@ -161,22 +133,9 @@ class Player:
         lines: StyleAndTextTuples = []
         for place in range(self.first, min(len(shown), self.first + height)):
             event = self.stepper.events[shown[place]]
-            lines += self._row(event, width, is_here=place == at)
+            after_s = max(0.0, event.at_s - self.stepper.events[0].at_s)
+            lines += row_of(event, after_s, width, is_here=place == at)
         return lines
-
-    def _row(self, event: Event, width: int, *, is_here: bool) -> StyleAndTextTuples:
-        style = "class:quiet" if event.kind in QUIET else COLOURS.get(event.kind, "")
-        mark = " "
-        if event.kind == "verdict":
-            mark = MARKS.get(str(event.payload.get("label")), (" ", ""))[0]
-        at = duration(max(0.0, event.at_s - self.stepper.events[0].at_s))
-        head = f"{event.seq:>5} {at:>8} "
-        kind = f"{mark} {event.kind:<14} "
-        words = one_line(words_of(event))[: max(0, width - len(head) - len(kind) - 1)]
-        if is_here:
-            return [("class:here", f"{head}{kind}{words}".ljust(width - 1) + "\n")]
-        said = style if event.kind in QUIET else ""
-        return [("class:quiet", head), (style, kind), (said, words + "\n")]
 
     def _page(self) -> StyleAndTextTuples:
         info = self.detail.render_info
@@ -191,13 +150,7 @@ class Player:
     def _lines(self, width: int) -> list[StyleAndTextTuples]:
         event = self.stepper.here
         if self._detail[:2] != (event.seq, width):
-            file = io.StringIO()
-            console = Console(
-                file=file, width=width, force_terminal=True, color_system="standard",
-                highlight=False,
-            )  # fmt: skip
-            console.print(detail_of(self.stepper.one, event))
-            lines = list(split_lines(to_formatted_text(ANSI(file.getvalue()))))
+            lines = page_of(self.stepper.one, event, width)
             self._detail = (event.seq, width, lines)
         return self._detail[2]
 

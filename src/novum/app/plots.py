@@ -7,10 +7,11 @@ from statistics import fmean
 
 from markupsafe import Markup, escape
 
-from novum.app.live import one_line
+from novum.app.ideas import STEPS, Idea
 from novum.app.numbers import duration, percent, percent_range
-from novum.app.story import STEPS, Idea, Story
+from novum.app.story import Story
 from novum.app.svg import BOTTOM, TOP, Frame
+from novum.app.wording import one_line
 from novum.lab.records import Purpose, Trial, TrialStatus
 
 WIDTH = 960
@@ -85,7 +86,8 @@ def gains(story: Story) -> Markup:
     frame.axes("gain against what it had to beat, in percent", show_x=lambda v: f"{100 * v:g}")
     frame.line(0, frame.y[0], 0, frame.y[1], "zero")
     for i, (idea, gain, interval) in enumerate(rows):
-        _gain_row(frame, idea, gain, interval, -float(i))
+        words = story.in_words(one_line(idea.proposal.hypothesis))
+        _gain_row(frame, idea, words, gain, interval, -float(i))
     note = f'<p class="quiet">The {left_out} earliest are not drawn.</p>' if left_out else ""
     return frame.svg("Gain of each idea with its interval") + Markup(note)
 
@@ -120,7 +122,7 @@ def lineage(story: Story) -> Markup:
         x, y = at[tree]
         idea = story.ideas.get(story.candidates[tree].proposal)
         label = (idea.label or "open") if idea is not None else "start"
-        name = f"#{idea.number}" if idea is not None else "start"
+        name = story.name_of(tree)
         tip = f"{name} {label}: {one_line(story.candidates[tree].summary)[:160]}"
         size = 7 if story.champion and story.champion[0] == tree else 5
         parts.append(
@@ -159,11 +161,10 @@ def _trial_dot(frame: Frame, story: Story, trial: Trial, unit: float) -> None:
         style = "trial start"
     elif trial.split == "sealed":
         style = "trial sealed"
-    idea = story.ideas.get(trial.proposal)
-    whose = f"#{idea.number}" if idea is not None else trial.tree[:10]
     tip = (
-        f"{trial.id}: {STEPS[trial.purpose]} of {whose}, {story.metric.show(trial.metric)}, "
-        f"{trial.split} split, {duration(trial.ended_s - trial.launched_s)}"
+        f"{trial.id}: {STEPS[trial.purpose]} of {story.whose(trial)}, "
+        f"{story.metric.show(trial.metric)}, {trial.split} split, "
+        f"{duration(trial.ended_s - trial.launched_s)}"
     )
     low, high = frame.y
     y = min(max(trial.metric, low), high)
@@ -171,10 +172,14 @@ def _trial_dot(frame: Frame, story: Story, trial: Trial, unit: float) -> None:
 
 
 def _gain_row(
-    frame: Frame, idea: Idea, gain: float, interval: tuple[float, float] | None, y: float
+    frame: Frame,
+    idea: Idea,
+    words: str,
+    gain: float,
+    interval: tuple[float, float] | None,
+    y: float,
 ) -> None:
-    name = f"#{idea.number}" if idea.number else "final test"
-    words = one_line(idea.proposal.hypothesis)
+    name = idea.name
     tip = f"{name} {idea.label}: {percent(gain)} ({percent_range(interval)})"
     room = 48 - len(name)
     cut = words if len(words) <= room else words[: room - 1] + "…"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from novum.app.ideas import GOOD
 from novum.app.numbers import percent
-from novum.app.story import GOOD, Story
+from novum.app.story import Story
 from novum.lab.records import Json
 
 ITSELF = "novum"

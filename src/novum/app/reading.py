@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from novum.app.story import Idea, Story, read_story
+from novum.app.ideas import Idea
+from novum.app.story import Story, read_story
 from novum.errors import UnknownName
 from novum.lab.archive import Archive
 from novum.lab.ledger import Ledger

@@ -12,11 +12,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from novum.app import plots, proposers, required
-from novum.app.live import MARKS, one_line
+from novum.app.ideas import Idea
 from novum.app.numbers import better_by, duration, moment, percent, percent_range, size
 from novum.app.outcome import Outcome, outcome_of
 from novum.app.reading import Reading
-from novum.app.story import Idea
+from novum.app.wording import MARKS, one_line
 from novum.errors import NovumError
 from novum.lab.records import Json
 
@@ -129,15 +129,15 @@ def _row(reading: Reading, idea: Idea) -> Json:
     listed = set(verdict.evidence) if verdict is not None else set()
     evidence = [e for e in reading.ledger.evidence(proposal=idea.proposal.id) if e.id in listed]
     return {
-        "number": f"#{idea.number}" if idea.number else "test",
+        "number": idea.name if idea.number else "test",
         "label": idea.label or "open",
         "mark": MARKS.get(idea.label, ("…", ""))[0],
         "gain": percent(gain) if gain is not None else "",
         "interval": percent_range(interval),
         "kind": str(idea.proposal.kind) if idea.number else "confirmation",
-        "hypothesis": one_line(idea.proposal.hypothesis),
+        "hypothesis": story.in_words(one_line(idea.proposal.hypothesis)),
         "reason": one_line(verdict.reason if verdict is not None else idea.dropped),
-        "parents": ", ".join(_name(reading, tree) for tree in idea.proposal.parents),
+        "parents": ", ".join(story.name_of(tree) for tree in idea.proposal.parents),
         "n_trials": len(idea.trials),
         "cost": duration(cost_s) if idea.trials else "",
         "evidence": [(str(e.outcome), e.step, one_line(e.summary)) for e in evidence],
@@ -168,15 +168,6 @@ def _line_style(line: str) -> str:
     if line.startswith(("+++", "---", "diff ", "index ")):
         return "meta"
     return {"+": "added", "-": "removed", "@": "meta"}.get(line[:1], "same")
-
-
-def _name(reading: Reading, tree: str) -> str:
-    candidate = reading.story.candidates.get(tree)
-    idea = reading.owner(candidate) if candidate is not None else None
-    if idea is not None:
-        return f"#{idea.number}"
-    is_mix = candidate is not None and candidate.proposal.startswith("carry:")
-    return f"mix {tree[:8]}" if is_mix else "start"
 
 
 def _provenance(info: Json, seq: int, digest: str) -> list[tuple[str, str]]:

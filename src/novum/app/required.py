@@ -9,10 +9,11 @@ from typing import Any
 from markupsafe import Markup
 
 from novum.agents.situation import moves_of
-from novum.app.live import one_line
+from novum.app.ideas import STEPS
 from novum.app.numbers import moment, percent
-from novum.app.story import STEPS, Story
+from novum.app.story import Story
 from novum.app.svg import Frame
+from novum.app.wording import one_line
 from novum.lab.records import Purpose, Trial
 
 WIDTH, HEIGHT = 960, 340
@@ -92,10 +93,8 @@ def _dot(frame: Frame, story: Story, trial: Trial, name: str, one: dict[str, Any
     style = "trial sealed" if trial.split == "sealed" else style
     if limit is not None and sign * value > sign * limit:
         style += " missed"
-    idea = story.ideas.get(trial.proposal)
-    whose = f"#{idea.number}" if idea is not None else trial.tree[:10]
     tip = (
-        f"{STEPS[trial.purpose]} of {whose}: {story.metric.show(trial.metric)} "
+        f"{STEPS[trial.purpose]} of {story.whose(trial)}: {story.metric.show(trial.metric)} "
         f"{story.metric.unit}, {name} {value:.4g}; {_technique(story, trial.proposal)[:120]}"
     )
     low, high = frame.y

@@ -10,10 +10,10 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from novum.app.live import MARKS, one_line
+from novum.app.ideas import STEPS, Idea
 from novum.app.numbers import duration, percent, percent_range, size
 from novum.app.reading import Reading
-from novum.app.story import STEPS, Idea
+from novum.app.wording import MARKS, one_line
 from novum.errors import NovumError
 from novum.lab.codec import encode
 from novum.lab.records import Candidate, Evidence, Json, Outcome, Trial, TrialStatus, Verdict
@@ -71,9 +71,10 @@ def _start(reading: Reading, candidate: Candidate) -> Iterable[RenderableType]:
 
 def _idea(reading: Reading, idea: Idea) -> Iterable[RenderableType]:
     proposal = idea.proposal
-    name = f"#{idea.number} ({proposal.id})" if idea.number else f"Test {proposal.id}"
-    yield _title(str(proposal.kind).capitalize(), name, one_line(proposal.hypothesis))
-    parents = ", ".join(_name_of(reading, tree) for tree in proposal.parents)
+    name = f"{idea.name} ({proposal.id})" if idea.number else f"Final test {proposal.id}"
+    words = reading.story.in_words(one_line(proposal.hypothesis))
+    yield _title(str(proposal.kind).capitalize() if idea.number else "", name, words)
+    parents = ", ".join(reading.story.name_of(tree) for tree in proposal.parents)
     yield Text(f"by {proposal.brain}, thread {proposal.thread}, from {parents or 'nothing'}", "dim")
     if idea.dropped:
         yield Text.assemble(("dropped: ", "bold"), one_line(idea.dropped))
@@ -82,7 +83,7 @@ def _idea(reading: Reading, idea: Idea) -> Iterable[RenderableType]:
         yield from _verdict(reading, idea.verdict)
     for test in reading.story.tests.values():
         if test is not idea and test.verdict is not None and test.tree == idea.tree != "":
-            yield Text(f"\nTest {test.proposal.id}", "bold")
+            yield Text(f"\nFinal test {test.proposal.id}", "bold")
             yield from _verdict(reading, test.verdict)
     if idea.is_open:
         yield Text(f"open: {reading.story.stage(idea)}", "yellow")
@@ -103,7 +104,7 @@ def _verdict(reading: Reading, verdict: Verdict) -> Iterable[RenderableType]:
     line = Text.assemble((f"{mark} {verdict.label}", style), f"  {one_line(verdict.reason)}")
     yield line
     if gain is not None:
-        text = f"gain {percent(gain)} against {_name_of(reading, verdict.reference)}"
+        text = f"gain {percent(gain)} against {reading.story.name_of(verdict.reference)}"
         text += f" ({percent_range(interval)})" if interval is not None else ""
         text += f", p = {verdict.p_value:.3g}" if verdict.p_value is not None else ""
         text += f", on the {verdict.split} split; {verdict.n_ideas} ideas tried by then"
@@ -143,7 +144,7 @@ def _trial_table(reading: Reading, trials: Sequence[Trial]) -> Table:
         style = "" if trial.status is TrialStatus.FINISHED else "yellow"
         table.add_row(
             trial.id,
-            _name_of(reading, trial.tree),
+            reading.story.name_of(trial.tree),
             STEPS[trial.purpose],
             trial.split,
             Text(metric.show(trial.metric), "bold"),
@@ -158,7 +159,8 @@ def _trial_table(reading: Reading, trials: Sequence[Trial]) -> Table:
 
 
 def _trial(reading: Reading, trial: Trial) -> Iterable[RenderableType]:
-    yield _title("Trial", trial.id, f"{STEPS[trial.purpose]} of {_name_of(reading, trial.tree)}")
+    what = f"{STEPS[trial.purpose]} of {reading.story.whose(trial)}"
+    yield _title("Trial", trial.id, what)
     yield _trial_table(reading, [trial])
     if trial.error:
         yield Text(f"\n{trial.error}", "yellow")
@@ -200,15 +202,5 @@ def _diff_text(reading: Reading, tree: str) -> str:
         return f"[no diff: {error}]"
 
 
-def _name_of(reading: Reading, tree: str) -> str:
-    candidate = reading.story.candidates.get(tree)
-    idea = reading.owner(candidate) if candidate is not None else None
-    if idea is not None:
-        return f"#{idea.number}"
-    if candidate is not None and candidate.proposal.startswith("start:"):
-        return candidate.proposal.removeprefix("start:")
-    return tree[:10]
-
-
 def _title(kind: str, name: str, words: str) -> Text:
-    return Text.assemble((f"{kind} ", "dim"), (name, "bold cyan"), f"  {words}")
+    return Text.assemble((f"{kind} ".lstrip(), "dim"), (name, "bold cyan"), f"  {words}")

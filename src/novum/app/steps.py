@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from novum.app.live import one_line
 from novum.app.numbers import duration
 from novum.app.reading import Reading
+from novum.app.wording import one_line
 from novum.errors import NovumError
 from novum.lab.records import Event, Json
 

@@ -6,14 +6,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from novum.app.live import one_line
+from novum.app.ideas import STEPS, Idea
 from novum.app.numbers import duration, moment, percent, percent_range
 from novum.app.reading import Reading
 from novum.app.report import coloured
 from novum.app.steps import words_of
-from novum.app.story import STEPS, Idea
 from novum.app.web.pages import trial_row
-from novum.app.web.watched import mark_of, name_of, search, title_of
+from novum.app.web.watched import mark_of, search
+from novum.app.wording import one_line
 from novum.errors import NovumError
 from novum.lab.records import Candidate, Event, Json, Trial, Verdict
 
@@ -39,12 +39,12 @@ def candidate(reading: Reading, found: Idea | Candidate) -> Json:
     ]
     return {
         "idea": idea,
-        "title": title_of(idea) if idea is not None else "start",
+        "title": idea.name if idea is not None else "start",
         "label": idea.label if idea is not None else "start",
         "mark": mark_of(idea.label) if idea is not None else "●",
         "candidate": kept,
-        "parents": [(t, name_of(reading, t)) for t in (idea.proposal.parents if idea else ())],
-        "children": [(i.proposal.id, title_of(i), i.label or "open") for i in children[:60]],
+        "parents": [(t, reading.story.name_of(t)) for t in (idea.proposal.parents if idea else ())],
+        "children": [(i.proposal.id, i.name, i.label or "open") for i in children[:60]],
         "verdicts": [verdict(reading, v) for v in verdicts],
         "trials": [trial_row(reading, t) for t in trials[:MAX_TRIALS]],
         "n_more": max(0, len(trials) - MAX_TRIALS),
@@ -64,7 +64,7 @@ def verdict(reading: Reading, found: Verdict) -> Json:
         "gain": percent(gain) if gain is not None else "",
         "interval": percent_range(interval),
         "p": f"{found.p_value:.2g}" if found.p_value is not None else "",
-        "against": name_of(reading, found.reference),
+        "against": reading.story.name_of(found.reference),
         "evidence": [(str(e.outcome), e.step, one_line(e.summary)) for e in records],
     }
 
@@ -86,7 +86,7 @@ def trial(reading: Reading, found: Trial) -> Json:
         "trial": found,
         "row": trial_row(reading, found),
         "step": STEPS[found.purpose],
-        "of": name_of(reading, found.tree),
+        "of": reading.story.name_of(found.tree),
         "observed": sorted(found.observed.items()),
         "claimed": sorted(found.claimed.items()),
         "log": log[-LOG_CHARS:],

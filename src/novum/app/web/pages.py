@@ -9,13 +9,13 @@ from typing import Any
 
 from novum.agents.approvals import open_questions
 from novum.app import plots
-from novum.app.live import NAMES, one_line
+from novum.app.ideas import GOOD, STEPS, Idea
 from novum.app.numbers import duration, moment, percent, percent_range, size
 from novum.app.outcome import outcome_of
 from novum.app.reading import Reading
 from novum.app.report import headline
-from novum.app.story import GOOD, STEPS, Idea
-from novum.app.web.watched import mark_of, name_of, title_of
+from novum.app.web.watched import mark_of
+from novum.app.wording import NAMES, one_line, used_of
 from novum.lab.records import Json, Label, Purpose, Trial, TrialStatus
 
 N_VERDICTS = 8
@@ -96,7 +96,7 @@ def slots(reading: Reading) -> list[Json]:
         {
             "trial": trial,
             "step": STEPS[trial.purpose],
-            "of": name_of(reading, trial.tree),
+            "of": reading.story.name_of(trial.tree),
             "spent": duration(max(0.0, now - trial.launched_s)),
             "part": min(100, round(100 * (now - trial.launched_s) / budget_s)) if budget_s else 0,
         }
@@ -115,7 +115,7 @@ def questions(reading: Reading) -> list[Json]:
                 "id": question.id,
                 "show": question.tree or question.proposal,
                 "of": "its code is written" if question.of == "plan" else "its trials are run",
-                "title": title_of(idea) if idea is not None else question.proposal,
+                "title": idea.name if idea is not None else question.proposal,
                 "words": one_line(idea.proposal.hypothesis) if idea is not None else "",
             }
         )
@@ -138,8 +138,7 @@ def budgets(reading: Reading) -> list[Json]:
     return [
         {
             "name": NAMES[name],
-            "used": duration(used[name]) if name == "wall_s" else f"{used[name]:,.6g}",
-            "limit": duration(limits[name]) if name == "wall_s" else f"{limits[name]:,.6g}",
+            "words": used_of(name, used[name], float(limits[name])),
             "part": min(100, round(100 * used[name] / limits[name])),
         }
         for name in LIMITS
@@ -154,7 +153,7 @@ def verdict_row(reading: Reading, idea: Idea) -> Json:
     )
     return {
         "id": idea.proposal.id,
-        "title": title_of(idea),
+        "title": idea.name,
         "label": idea.label,
         "mark": mark_of(idea.label),
         "gain": percent(gain) if gain is not None else "",
@@ -219,7 +218,7 @@ def trial_row(reading: Reading, trial: Trial) -> Json:
     seconds = trial.observed.get("wall_s", trial.ended_s - trial.launched_s)
     return {
         "id": trial.id,
-        "of": name_of(reading, trial.tree),
+        "of": reading.story.name_of(trial.tree),
         "step": STEPS[trial.purpose],
         "split": trial.split,
         "metric": reading.story.metric.show(trial.metric),

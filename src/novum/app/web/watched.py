@@ -6,10 +6,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from novum.app.live import MARKS, one_line
 from novum.app.reading import Reading
 from novum.app.steering import Steering
-from novum.app.story import Idea
+from novum.app.wording import MARKS, one_line
 from novum.errors import UsageError
 from novum.lab.records import Event
 
@@ -49,22 +48,6 @@ class Watched:
 def mark_of(label: str) -> str:
     """The sign of a verdict."""
     return MARKS.get(label, ("…", ""))[0]
-
-
-def name_of(reading: Reading, tree: str) -> str:
-    """A candidate as people name it: `#3`, `start`, or the beginning of its hash."""
-    candidate = reading.story.candidates.get(tree)
-    if candidate is None:
-        return tree[:10]
-    idea = reading.owner(candidate)
-    if idea is not None and idea.number:
-        return f"#{idea.number}"
-    return "start" if candidate.proposal.startswith("start:") else tree[:10]
-
-
-def title_of(idea: Idea) -> str:
-    """`#3` for an idea, `final test` for a confirmation."""
-    return f"#{idea.number}" if idea.number else "final test"
 
 
 def search(reading: Reading, kind: str, words: str, after: int, limit: int) -> list[Event]:
