@@ -1,15 +1,17 @@
 """The compile stage: C++ and CUDA sources to one extension module, in a sandbox of its own.
 
-The build sees the sources and nothing else; only the module comes out. Flags outside the list
-are refused:
+The build sees the sources and nothing else, no device either; only the module comes out. Flags
+outside the list are refused:
 a flag can read files (`@file`, `-include`), run programs (`-fplugin`) or inject code at load
 time (`-Wl,...`).
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -66,6 +68,26 @@ def check_flags(options: CompileOptions) -> None:
             raise BuildFailed(f"the compile flag {flag!r} is not allowed")
 
 
+def toolkit() -> dict[str, str]:
+    """Where the CUDA compiler is, and the compute capabilities of the devices that are here.
+
+    The stage sees neither: its search path is short and its devices are hidden, and PyTorch does
+    not build for no device.
+    """
+    nvcc = shutil.which("nvcc")
+    home = os.environ.get("CUDA_HOME") or (
+        str(Path(nvcc).resolve().parents[1]) if nvcc else "/usr/local/cuda"
+    )
+    found = {"CUDA_HOME": home, "LIBRARY_PATH": f"{home}/lib64/stubs"}
+    try:
+        query = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+        said = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return found
+    capabilities = sorted({line.strip() for line in said.splitlines() if line.strip()})
+    return found | {"TORCH_CUDA_ARCH_LIST": ";".join(capabilities)} if capabilities else found
+
+
 def build(solution: Solution, launch: Launch) -> dict[str, bytes]:
     """Compile a C++ solution; gives the files that the worker needs.
 
@@ -104,6 +126,9 @@ def build(solution: Solution, launch: Launch) -> dict[str, bytes]:
             "with_cuda": has_cuda,
             "out": str(work / f"{MODULE}.so"),
         }
+        environment = {"HOME": str(work), "MAX_JOBS": "8", "TORCH_EXTENSIONS_DIR": str(work)}
+        if has_cuda:
+            environment |= toolkit()
         (code / "job.json").write_text(json.dumps(job))
         (code / "driver.py").write_text(_DRIVER)
         process = launch(
@@ -111,7 +136,7 @@ def build(solution: Solution, launch: Launch) -> dict[str, bytes]:
                 argv=("python", str(code / "driver.py"), str(code / "job.json")),
                 cwd=work,
                 mounts=(Mount(code, code), Mount(work, work, writable=True)),
-                env={"HOME": str(work), "MAX_JOBS": "8", "TORCH_EXTENSIONS_DIR": str(work)},
+                env=environment,
                 limits=BUILD,
             )
         )
