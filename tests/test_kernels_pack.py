@@ -297,26 +297,6 @@ def test_machine_code_is_summed_up_by_kind() -> None:
     assert "spills (1 local accesses)" in kernel.text
 
 
-def test_the_compile_stage_is_told_where_the_toolkit_is_and_what_to_build_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from novum.benchmarks.kernels.build import toolkit
-
-    programs = {"nvcc": "exit 0", "nvidia-smi": "printf '9.0\\n9.0\\n8.0\\n'"}
-    (tmp_path / "cuda" / "bin").mkdir(parents=True)
-    for name, does in programs.items():
-        path = tmp_path / "cuda" / "bin" / name
-        path.write_text(f"#!/bin/sh\n{does}\n")
-        path.chmod(0o755)
-    monkeypatch.delenv("CUDA_HOME", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path / "cuda" / "bin"))
-    found = toolkit()
-    assert found["CUDA_HOME"] == str((tmp_path / "cuda").resolve())
-    assert found["TORCH_CUDA_ARCH_LIST"] == "8.0;9.0"
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert toolkit()["CUDA_HOME"] == "/usr/local/cuda" and "TORCH_CUDA_ARCH_LIST" not in toolkit()
-
-
 CPP = """
 #include <ATen/ATen.h>
 #include <torch/csrc/utils/pybind.h>

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from novum.benchmarks.kernels.build import MODULE, build
 from novum.benchmarks.kernels.gate import Gate
@@ -17,10 +18,17 @@ from novum.benchmarks.kernels.workers import Workers
 class Arms:
     """One sandbox for each arm, started when it is first needed; safe for several threads."""
 
-    def __init__(self, plan: Plan, launch: Launch, gate: Gate) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        launch: Launch,
+        gate: Gate,
+        architecture: Callable[[], str] = lambda: "",
+    ) -> None:
         self.plan = plan
         self._launch = launch
         self._gate = gate
+        self._architecture = architecture
         self._servers: dict[str, Workers] = {}
         self._built: dict[str, dict[str, bytes]] = {}
         self._lock = threading.RLock()
@@ -89,21 +97,30 @@ class Arms:
         """
         if not solution.spec.is_cpp:
             return solution.files
-        key = solution.digest()
+        key = self._key(solution)
         if key not in self._built:
-            self._built[key] = self._compiled(solution)
+            self._built[key] = self._compiled(solution, key)
         return self._built[key]
 
-    def _compiled(self, solution: Solution) -> dict[str, bytes]:
+    def _key(self, solution: Solution) -> str:
+        """Names what a worker gets of a solution: the format's own digest leaves out the flags."""
+        if not solution.spec.is_cpp:
+            return solution.digest()
+        options = solution.spec.compile_options
+        flags = options.model_dump_json() if options is not None else ""
+        also = hashlib.sha256(f"{flags} {self._architecture()}".encode()).hexdigest()
+        return f"{solution.digest()}-{also[:12]}"
+
+    def _compiled(self, solution: Solution, key: str) -> dict[str, bytes]:
         """The extension module, from the cache where it was built before; no candidate sees it
         there.
         """
         name = f"{MODULE}.so"
         if self.plan.cache is None:
-            return build(solution, self._launch)
-        path = self.plan.cache / "built" / f"{solution.digest()}.so"
+            return build(solution, self._launch, self._architecture())
+        path = self.plan.cache / "built" / f"{key}.so"
         if not path.is_file():
-            content = build(solution, self._launch)[name]
+            content = build(solution, self._launch, self._architecture())[name]
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
             partial.write_bytes(content)
@@ -117,7 +134,7 @@ class Arms:
             PartyFailed: it does not import or compile.
         """
         spec = solution.spec
-        folder = self.server(arm).add(solution.digest(), self.files(solution))
+        folder = self.server(arm).add(self._key(solution), self.files(solution))
         message = {
             "do": "load",
             "folder": str(folder),

@@ -2,9 +2,10 @@
 
 rmsnorm.py                a Python solution; `run` takes the inputs and returns the outputs, or
                           takes inputs and outputs and fills the outputs
-rmsnorm.cu                a CUDA C++ solution with a PyTorch binding of `run(inputs, outputs)`
+rmsnorm.cu                a CUDA C++ solution with a PyTorch binding of `run(inputs, outputs)`; it
+                          counts before a Python solution, so that it can be laid beside a start
 rmsnorm/solution.json     a solution of the format, whatever its language; any other file of the
-                          format counts for the definition that it names
+                          format counts for the definition that it names. These count first
 """
 
 from __future__ import annotations
@@ -43,34 +44,62 @@ def solution_of(problem: Problem, files: Mapping[str, bytes]) -> Solution:
     for path in sorted(files):
         if path.endswith(".json") and solved_by(files[path]) == problem.definition.name:
             return whole(problem, path, files[path])
-    if f"{name}.py" in files:
-        source = files[f"{name}.py"]
-        returns = returns_outputs(problem.definition, source, f"{name}.py")
-        language: Language = "triton" if b"import triton" in source else "pytorch"
-        return python_solution(
-            name,
-            problem.definition.name,
-            {f"{name}.py": source},
-            f"{name}.py::run",
-            returns=returns,
-            language=language,
-        )
     if f"{name}.cu" in files:
-        spec = BuildSpec(
-            languages=("cuda_cpp",),
-            target_hardware=("LOCAL",),
-            entry_point=f"{name}.cu::run",
-            binding="torch",
-        )
-        source_file = SourceFile(path=f"{name}.cu", content=files[f"{name}.cu"].decode())
-        return Solution(
-            name=name,
-            definition=problem.definition.name,
-            author="novum",
-            spec=spec,
-            sources=(source_file,),
-        )
+        return cuda_solution(name, problem.definition.name, files[f"{name}.cu"])
+    if f"{name}.py" in files:
+        return one_file(problem, files[f"{name}.py"])
     raise BadSolution(f"there is no {name}.py, {name}.cu or solution of {problem.definition.name}")
+
+
+def one_file(problem: Problem, source: bytes) -> Solution:
+    """A Python solution of one file.
+
+    Raises:
+        BadSolution: it is no Python, or has no `run` with a fitting number of parameters.
+    """
+    name = problem.name
+    returns = returns_outputs(problem.definition, source, f"{name}.py")
+    language: Language = "triton" if b"import triton" in source else "pytorch"
+    text_of(f"{name}.py", source)
+    return python_solution(
+        name,
+        problem.definition.name,
+        {f"{name}.py": source},
+        f"{name}.py::run",
+        returns=returns,
+        language=language,
+    )
+
+
+def cuda_solution(name: str, definition: str, source: bytes) -> Solution:
+    """A CUDA C++ solution of one file, which binds a `run` that fills the outputs.
+
+    Raises:
+        BadSolution: the file is empty or no text.
+    """
+    spec = BuildSpec(
+        languages=("cuda_cpp",),
+        target_hardware=("LOCAL",),
+        entry_point=f"{name}.cu::run",
+        binding="torch",
+    )
+    sources = (SourceFile(path=f"{name}.cu", content=text_of(f"{name}.cu", source)),)
+    return Solution(name=name, definition=definition, author="novum", spec=spec, sources=sources)
+
+
+def text_of(path: str, content: bytes) -> str:
+    """A source file as text.
+
+    Raises:
+        BadSolution: it is empty or not UTF-8.
+    """
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise BadSolution(f"{path} is not UTF-8: {error}") from error
+    if not text.strip():
+        raise BadSolution(f"{path} is empty")
+    return text
 
 
 def solved_by(content: bytes) -> str:

@@ -44,7 +44,9 @@ class Evaluator:
         gate: Gate | None = None,
     ) -> None:
         gate = gate or Gate()
-        self.station = Station(plan, Arms(plan, launch, gate), referee, ceilings, gate)
+        self.station = Station(
+            plan, Arms(plan, launch, gate, lambda: referee.architecture), referee, ceilings, gate
+        )
         self.search = Search(self.station)
 
     def __enter__(self) -> Evaluator:

@@ -128,6 +128,7 @@ class RefereeProcess:
         self._env = inherited | given | kept | dict(env or {})
         self.torch = ""
         """The version of PyTorch, once it has answered."""
+        self._architecture = ""
         self._start()
 
     def _start(self) -> None:
@@ -172,6 +173,7 @@ class RefereeProcess:
             self._listener.close()
             shutil.rmtree(self._folder, ignore_errors=True)
         self.torch = str(hello.get("torch", ""))
+        self._architecture = str(hello.get("architecture", ""))
         return Party(channel, "the referee", self.close, REFEREE_CLAIMS)
 
     def __enter__(self) -> RefereeProcess:
@@ -192,6 +194,16 @@ class RefereeProcess:
         if self._party is None:
             return self._process.poll() is not None
         return self._party.is_gone
+
+    @property
+    def architecture(self) -> str:
+        """The compute capability of its GPU (`9.0`); empty on a CPU.
+
+        Raises:
+            PartyFailed: it does not start.
+        """
+        self.meet()
+        return self._architecture
 
     def meet(self) -> None:
         """Wait until it answers.

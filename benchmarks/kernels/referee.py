@@ -230,7 +230,14 @@ def answer(channel: socket.socket, referee: Referee) -> None:
     """Answer until the evaluator hangs up, or the device is spoiled."""
     import torch
 
-    wire.send(channel, {"hello": os.getpid(), "torch": torch.__version__})
+    wire.send(
+        channel,
+        {
+            "hello": os.getpid(),
+            "torch": torch.__version__,
+            "architecture": architecture_of(referee.device),
+        },
+    )
     commands = {
         name: getattr(referee, name)
         for name in ("problem", "draw", "judge", "sketches", "forget", "count")
@@ -258,6 +265,17 @@ def answer(channel: socket.socket, referee: Referee) -> None:
             return
         if "last" in reply:
             return
+
+
+def architecture_of(device: str) -> str:
+    """The compute capability of a GPU as compilers are told it; empty where there is none."""
+    import torch
+
+    try:
+        major, minor = torch.cuda.get_device_capability(device)
+    except (RuntimeError, AssertionError, ValueError):
+        return ""
+    return f"{major}.{minor}"
 
 
 if __name__ == "__main__":
