@@ -40,8 +40,8 @@ class Session:
     n_fixes: int = 0
 
     def close(self) -> None:
-        """Remove the workspace."""
-        self.desk.need_workspace().close()
+        """Leave the workspace to the thread's next proposal."""
+        self.desk.need_workspace().leave()
 
 
 async def code(state: State, runtime: Runtime[Lab]) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -48,11 +49,24 @@ def load(lab: Lab) -> None:
     after = 0
     cast = any(isinstance(brain, Ensemble) for brain in lab.brains.values())
     kinds = (*KINDS, *CAST) if cast else KINDS
-    while events := ledger.events(after, kinds, PAGE):
-        after = events[-1].seq
-        for event in events:
-            payload = event.payload
-            match event.kind:
+    while lines := ledger.lines(after, kinds, PAGE):
+        after = lines[-1][0]
+        for _, kind, key, text in lines:
+            match kind:  # the commonest kinds say all in their key
+                case "trial.ended":
+                    if trial := trials.get(key.removeprefix("end:")):
+                        lab.note_trial(trial)
+                    continue
+                case "iteration":
+                    thread, _, number = key.removeprefix("iteration:").partition("/")
+                    lab.casting.note_outcome(f"p{thread}-{number}", None, None)
+                    lab.iterations[int(thread)] = int(number) + 1
+                    continue
+                case "session":
+                    lab.session = max(lab.session, int(key.split(":")[1].split("/")[0]) + 1)
+                    continue
+            payload = json.loads(text)
+            match kind:
                 case "proposal":
                     if payload["thread"] >= 0:  # confirmations are proposals, but no ideas
                         lab.findings.note_proposal(decode(Proposal, payload))
@@ -67,9 +81,6 @@ def load(lab: Lab) -> None:
                     lab.findings.note_candidate(
                         decode(Candidate, payload), made.get(tree), carried.get(tree)
                     )
-                case "trial.ended":
-                    if trial := trials.get(payload["id"]):
-                        lab.note_trial(trial)
                 case "verdict":
                     verdict = decode(Verdict, payload)
                     lab.findings.note_verdict(verdict)
@@ -77,27 +88,19 @@ def load(lab: Lab) -> None:
                     judged.append(verdict)
                     lab.window.forget(verdict.proposal)
                 case "dropped":
-                    id = event.key.removeprefix("dropped:")
+                    id = key.removeprefix("dropped:")
                     lab.findings.note_dropped(id, is_broken=payload["broken"])
                     lab.casting.note_outcome(id, None, None)
                     lab.window.forget(id)
-                case kind if kind == SCREEN:
+                case _ if kind == SCREEN:
                     lab.screens.note_decision(lab, payload)
-                case kind if kind == OFF:
+                case _ if kind == OFF:
                     lab.screens.is_off = True
-                case "session":
-                    lab.session = max(lab.session, int(event.key.split(":")[1].split("/")[0]) + 1)
                 case "choice":
-                    lab.casting.note_cast(
-                        event.key.removeprefix("choice:"), payload.get("cast", {})
-                    )
+                    lab.casting.note_cast(key.removeprefix("choice:"), payload.get("cast", {}))
                 case "answer":
                     cost_usd = payload["cost_usd"]
                     lab.casting.note_cost(payload["brain"], payload["tokens"], cost_usd)
-                case "iteration":
-                    id = f"p{payload['thread']}-{payload['iteration']}"
-                    lab.casting.note_outcome(id, None, None)
-                    lab.iterations[payload["thread"]] = payload["iteration"] + 1
     for verdict in judged:
         lab.window.note_verdict(verdict, tests_of(ledger, verdict))
     for proposal in lab.findings.proposals:  # those under way need all their trials

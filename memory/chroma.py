@@ -12,7 +12,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from novum.errors import MemoryCorrupt, MemoryUnavailable
 from novum.lab.records import Lesson
@@ -27,7 +31,7 @@ from novum.memory.documents import (
     to_knowledge,
     to_lesson,
 )
-from novum.memory.embeddings import Embedder, NgramEmbedder
+from novum.memory.embeddings import Embedder, NgramEmbedder, Vectors
 from novum.memory.keywords import KeywordIndex
 from novum.memory.ranking import Found, Recollection, rank
 from novum.memory.recall import RunMemory
@@ -43,6 +47,19 @@ GATHER_S = 5.0
 """How long the writer waits for more before it writes: one by one, a lesson costs ten times."""
 RETRY_S = (0.5, 30.0)
 """First and longest wait before a server that is gone is tried again."""
+
+
+@dataclass
+class Fresh:
+    """A lesson that is not yet in the store, with its vector once somebody asked for it."""
+
+    lesson: Lesson
+
+    @cached_property
+    def vector(self) -> Vectors:
+        """Of shape (512,), whatever embedder the store has."""
+        (found,) = NgramEmbedder().embed([of_lesson(self.lesson).text])
+        return np.asarray(found, dtype=np.float32)
 
 
 class ChromaMemory:
@@ -63,6 +80,8 @@ class ChromaMemory:
         self._own = RunMemory()
         self._known: set[int] = set()
         self._queue: list[tuple[str, Document]] = []
+        self._fresh: list[Fresh] = []
+        """The lessons of the queue, in its order."""
         self._state = threading.Condition()
         self._is_closing = False
         self._n_flushing = 0
@@ -100,7 +119,7 @@ class ChromaMemory:
     def add(self, lesson: Lesson) -> None:
         """Keep a lesson. Returns at once; `flush` waits until it is written."""
         self._own.add(lesson)
-        self._enqueue(LESSONS, of_lesson(lesson))
+        self._enqueue(LESSONS, of_lesson(lesson), Fresh(lesson))
 
     def add_failure(self, failure: Failure) -> None:
         """Keep an error and what became of it."""
@@ -123,19 +142,18 @@ class ChromaMemory:
         found: dict[tuple[str, str], Found] = {}
         # Before the store is asked: what is written while it answers would else be in neither.
         with self._state:
-            waiting = [d for c, d in self._queue if c == LESSONS]
-        fresh = [to_lesson(d.body) for d in waiting[-CANDIDATES:]]
+            fresh = self._fresh[-CANDIDATES:]
         try:
             for one in self._stored(text, max(limit, CANDIDATES)):
                 found[one.lesson.run, one.lesson.id] = one
         except (MemoryUnavailable, MemoryCorrupt) as error:
             self._report(str(error))
-            fresh += self._own.recall(text, max(limit, CANDIDATES))
+            fresh += [Fresh(x) for x in self._own.recall(text, max(limit, CANDIDATES))]
         if fresh:
-            texts = [of_lesson(lesson).text for lesson in fresh]
-            vectors = NgramEmbedder().embed([text, *texts])
-            likeness = vectors[1:] @ vectors[0]
-            for lesson, similarity in zip(fresh, likeness, strict=True):
+            (asked,) = NgramEmbedder().embed([text])
+            likeness = np.stack([f.vector for f in fresh]) @ asked
+            for waiting, similarity in zip(fresh, likeness, strict=True):
+                lesson = waiting.lesson
                 found[lesson.run, lesson.id] = Found(lesson, float(similarity))
         ranked = rank(found.values(), benchmark=self._benchmark, now_s=self._clock())
         return ranked[:limit]
@@ -210,13 +228,15 @@ class ChromaMemory:
             rows |= {id: (body, floor) for id, body in missing.items()}
         return [Found(to_lesson(b), like, scores.get(id, 0.0)) for id, (b, like) in rows.items()]
 
-    def _enqueue(self, collection: str, document: Document) -> None:
+    def _enqueue(self, collection: str, document: Document, fresh: Fresh | None = None) -> None:
         key = hash((collection, document.id, document.body))
         with self._state:
             if key in self._known:
                 return
             self._known.add(key)
             self._queue.append((collection, document))
+            if fresh is not None:
+                self._fresh.append(fresh)
             self._state.notify_all()
 
     def _write(self) -> None:
@@ -246,6 +266,7 @@ class ChromaMemory:
                     log.warning("the memory answers again; %d lessons are written", len(batch))
                     self.trouble = ""
                 del self._queue[: len(batch)]
+                del self._fresh[: sum(c == LESSONS for c, _ in batch)]
                 self._state.notify_all()
 
     def _is_due(self) -> bool:
@@ -255,9 +276,15 @@ class ChromaMemory:
     def _keep(self, batch: list[tuple[str, Document]]) -> None:
         for collection in dict.fromkeys(c for c, _ in batch):
             latest = {d.id: d for c, d in batch if c == collection}
-            self._store.upsert(collection, list(latest.values()))
+            # A resumed run queues the lessons of its ledger again; to write one costs a hundred
+            # times what it costs to see that it is there.
+            known = self._store.bodies(collection, list(latest))
+            new = [d for d in latest.values() if known.get(d.id) != d.body]
+            if not new:
+                continue
+            self._store.upsert(collection, new)
             if collection == LESSONS and self._keywords is not None:
-                self._keywords.upsert((d.id, d.text) for d in latest.values())
+                self._keywords.upsert((d.id, d.text) for d in new)
 
     def _report(self, trouble: str) -> None:
         """Say once what is wrong, not once for each lesson."""

@@ -77,11 +77,18 @@ class KeywordIndex:
 
     def _rarest(self, words: Sequence[str]) -> list[str]:
         """The words that fewest documents hold."""
-        counted = []
-        for word in words:
-            statement = "select doc from vocabulary where term = ?"
-            found = self._db.execute(statement, (word,)).fetchone()
-            if found:
-                counted.append((int(found[0]), word))
-        telling = [pair for pair in counted if pair[0] <= COMMON] or sorted(counted)[:1]
+        counted = [(n, word) for word in words if (n := self._count(word))]
+        telling = [pair for pair in counted if pair[0] <= COMMON]
+        if not telling:
+            telling = sorted((self._count_all(word), word) for _, word in counted)[:1]
         return [word for _, word in sorted(telling)[:MAX_TERMS]]
+
+    def _count(self, word: str) -> int:
+        """Documents that hold a word, as far as `COMMON` and one more."""
+        statement = "select count(*) from (select 1 from words where words match ? limit ?)"
+        return int(self._db.execute(statement, (f'"{word}"', COMMON + 1)).fetchone()[0])
+
+    def _count_all(self, word: str) -> int:
+        # Exact, but FTS5 reads the word's whole list for it: 3 ms among 100,000 lessons.
+        statement = "select doc from vocabulary where term = ?"
+        return int(self._db.execute(statement, (word,)).fetchone()[0])

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +20,12 @@ from novum.evals.suites import memory as suite
 from novum.evals.suites.memory import labelled
 from novum.lab.ledger import Ledger
 from novum.lab.records import Kind, Label, Lesson
+from novum.memory import keywords
 from novum.memory.choose import open_memory
 from novum.memory.chroma import ChromaMemory
-from novum.memory.documents import Failure, Knowledge
+from novum.memory.documents import Document, Failure, Knowledge
 from novum.memory.embeddings import NgramEmbedder, Vectors
+from novum.memory.keywords import KeywordIndex
 from novum.memory.novelty import Attempt, find_duplicate
 from novum.memory.protocol import Memory
 from novum.memory.ranking import Found, rank
@@ -119,6 +121,45 @@ def test_failures_with_a_fix_come_first_and_knowledge_is_the_benchmarks_own(tmp_
     assert [f.fix for f in memory.recall_failures("size mismatch", 2)] == ["transpose it", ""]
     assert [k.benchmark for k in memory.recall_knowledge("momentum", 5)] == ["nanochat"]
     memory.close()
+
+
+def test_a_resumed_run_writes_only_what_the_memory_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = ChromaMemory.open(tmp_path)
+    for name in ("muon", "rotary"):
+        memory.add(lesson(name))
+    memory.close()
+    written: list[str] = []
+    upsert = Store.upsert
+
+    def noted(store: Store, collection: str, documents: Sequence[Document]) -> None:
+        written.extend(d.id for d in documents)
+        upsert(store, collection, documents)
+
+    monkeypatch.setattr(Store, "upsert", noted)
+    memory = ChromaMemory.open(tmp_path)
+    memory.add(lesson("muon"))
+    memory.add(lesson("rotary", label=Label.CONFIRMED))
+    memory.add(lesson("smear"))
+    assert memory.flush()
+    assert sorted(written) == ["first/lesson-rotary", "first/lesson-smear"]
+    (best,) = memory.recall(TEXTS["rotary"], 1)
+    assert best.label is Label.CONFIRMED
+    memory.close()
+
+
+def test_common_words_of_a_query_do_not_hide_its_rare_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keywords, "COMMON", 5)
+    index = KeywordIndex(tmp_path / "words.db")
+    index.upsert((f"d{i}", f"the best value is {i + 10}{' muon' * (i == 7)}") for i in range(20))
+    assert [id for id, _ in index.query("the best muon value", 20)] == ["d7"]
+    assert [id for id, _ in index.query("is value 13", 20)] == ["d3"]
+    assert len(index.query("the best", 20)) == 20, "where all are common, the rarest is asked"
+    assert index.query("nothing alike", 20) == []
+    index.close()
 
 
 def test_a_memory_of_another_embedder_is_refused_with_the_remedy(tmp_path: Path) -> None:

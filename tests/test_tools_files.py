@@ -162,6 +162,45 @@ async def test_starting_over_removes_what_stood_in_the_folder(workspace: Workspa
     assert again.names() == ("train.py",)
 
 
+def test_a_folder_left_to_the_next_candidate_holds_that_candidate_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    base = {"train.py": b"lr = 1\nwidth = 2\n", "notes.md": b"fixed\n"}
+
+    def fresh(files: dict[str, bytes]) -> Workspace:
+        return Workspace(folder, files, lambda name: name.endswith(".py"))
+
+    workspace = fresh(base)
+    workspace.write_text("train.py", "lr = 2\n")
+    workspace.leave()
+    assert folder.is_dir(), "files of the candidate alone: the next one is written over them"
+    again = fresh(base)
+    assert again.snapshot().files == base and not again.snapshot().changed
+    again.leave()
+    assert fresh({"train.py": b"lr = 3\n"}).names() == ("train.py",), "no file is inherited"
+
+    scratch = fresh(base)
+    (folder / "huge.bin").write_bytes(b"x" * 100)
+    scratch.leave()
+    assert not folder.exists(), "what a command left is not kept"
+
+
+def test_a_file_with_a_second_name_or_other_rights_is_not_written_over(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "work", tmp_path / "outside.py"
+    files = {"train.py": b"lr = 1\n"}
+    Workspace(folder, files, lambda name: True)
+    os.link(folder / "train.py", outside)
+    Workspace(folder, {"train.py": b"lr = 2\n"}, lambda name: True)
+    assert outside.read_bytes() == b"lr = 1\n"
+    (folder / "train.py").chmod(0o755)
+    again = Workspace(folder, files, lambda name: True)
+    assert (folder / "train.py").stat().st_mode & 0o777 == 0o644
+    again.close()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(OSError):
+        Workspace(folder, files, lambda name: True)
+    assert outside.read_bytes() == b"lr = 1\n"
+
+
 def test_a_workspace_raises_tool_errors_only(workspace: Workspace) -> None:
     with pytest.raises(ToolError, match="not UTF-8"):
         (workspace.folder / "bad.py").write_bytes(b"\xff\xfe")

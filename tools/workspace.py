@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -49,10 +49,11 @@ class Workspace:
         self.reset(base)
 
     def reset(self, base: Mapping[str, bytes]) -> None:
-        """Start over from other files."""
-        if self.folder.is_symlink() or self.folder.exists():
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(parents=True)
+        """Start over from other files. A folder with nothing but plain files is written over."""
+        if not self._holds_only(base):
+            if self.folder.is_symlink() or self.folder.exists():
+                shutil.rmtree(self.folder)
+            self.folder.mkdir(parents=True)
         self.base = dict(base)
         for name, content in self.base.items():
             self._write(name, content)
@@ -60,6 +61,14 @@ class Workspace:
     def close(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def leave(self) -> None:
+        """Let go of the folder: it is removed, unless another candidate can be laid over it.
+
+        To make and remove a folder and its files takes longer than to write them over.
+        """
+        if not self._holds_only(self.base):
+            self.close()
 
     def path(self, name: str) -> Path:
         """The place of `name` inside the workspace.
@@ -180,13 +189,44 @@ class Workspace:
             tuple(n for n in names if n not in files),
         )
 
+    def _holds_only(self, names: Collection[str]) -> bool:
+        """Whether the folder is real and flat and holds plain files of ours under these names."""
+        try:
+            if not stat.S_ISDIR(os.lstat(self.folder).st_mode):
+                return False
+            with os.scandir(self.folder) as entries:
+                return all(e.name in names and _is_plain(e) for e in entries)
+        except OSError:
+            return False
+
     def _write(self, name: str, content: bytes) -> None:
         path = self.path(name)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
-            fd = os.open(path, flags, 0o644)
+            fd = _open(path)
+        except FileNotFoundError:
+            fd = self._open_below_new_folders(name, path)
         except OSError as error:
             raise ToolError(f"cannot write {name}: {error.strerror}") from error
         with os.fdopen(fd, "wb") as file:
             file.write(content)
+            # Not `O_TRUNC`: ext4 hurries a file that was emptied first to the disk on close.
+            file.truncate()
+
+    def _open_below_new_folders(self, name: str, path: Path) -> int:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return _open(path)
+        except OSError as error:
+            raise ToolError(f"cannot write {name}: {error.strerror}") from error
+
+
+def _open(path: Path) -> int:
+    """A regular file to be written over; links are not followed, and a pipe does not hang."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    return os.open(path, flags, 0o644)
+
+
+def _is_plain(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file with one name and the rights that a workspace gives it."""
+    info = entry.stat(follow_symlinks=False)
+    return stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and info.st_mode & 0o7777 == 0o644

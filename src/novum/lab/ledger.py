@@ -479,7 +479,7 @@ class Ledger(Queries):
             return known, False
         head = self._read_head(connection)
         event, text = link(self._clock(), kind, key, payload, head.end)
-        change = project(event, lambda table, row: self._find(connection, table, row) or {})
+        change = project(event, text, lambda table, row: self._find(connection, table, row) or {})
         row = {"seq": event.seq, "at_s": event.at_s, "kind": kind, "key": key, "payload": text}
         row |= {"previous": event.previous, "digest": event.digest}
         self._insert(connection, t.events, row)

@@ -60,10 +60,10 @@ class Prepared:
         if known is None:
             known = self._texts[purpose] = self._compile(make(), values)
         text, order, fixed = known
-        given = fixed | values
-        cursor = connection.connection.cursor()
+        given = fixed | values if fixed else values
+        cursor = connection.connection.dbapi_connection.cursor()  # type: ignore[union-attr]
         try:
-            cursor.execute(text, given if order is None else tuple(given[name] for name in order))
+            cursor.execute(text, given if order is None else [given[name] for name in order])
         except self._errors as error:
             cursor.close()
             raise DBAPIError(text, None, error) from error

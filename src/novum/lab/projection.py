@@ -69,10 +69,11 @@ class Change:
     tallies: dict[str, float] = field(default_factory=dict)
 
 
-def project(event: Event, look: Look) -> Change:
+def project(event: Event, text: str, look: Look) -> Change:
     """What an event does to the tables; kinds that are no fact of ours only move counters.
 
     A payload of any kind may hold `spent`, a dict of numbers: they add to what `spent()` reports.
+    `text` is the payload as canonical JSON.
     """
     spent = event.payload.get("spent", {})
     tallies = {f"spent.{k}": float(v) for k, v in spent.items()}
@@ -80,7 +81,7 @@ def project(event: Event, look: Look) -> Change:
         table, key, columns = ADDED[event.kind]
         body = event.payload
         tallies |= {TALLIED[table]: 1} | _by_status(table, body, 1)
-        return _change(event, table, key, columns, body, True, tallies)
+        return _change(event, table, key, columns, body, text, True, tallies)
     if event.kind in CHANGED:
         table, key, columns = CHANGED[event.kind]
         before = look(table, event.payload[key])
@@ -88,7 +89,7 @@ def project(event: Event, look: Look) -> Change:
         tallies |= _by_status(table, before, -1)
         for name, one in _by_status(table, body, 1).items():
             tallies[name] = tallies.get(name, 0) + one
-        return _change(event, table, key, columns, body, False, tallies)
+        return _change(event, table, key, columns, body, canonical(body), False, tallies)
     return Change(tallies=tallies)
 
 
@@ -106,10 +107,11 @@ def _change(
     key: str,
     columns: tuple[str, ...],
     body: Json,
+    text: str,
     is_new: bool,
     tallies: dict[str, float],
 ) -> Change:
-    row: Row = {key: body[key], "body": canonical(body)}
+    row: Row = {key: body[key], "body": text}
     if is_new:
         row["seq"] = event.seq  # a changed row keeps its place
     row |= {name: body[name] for name in columns}
@@ -131,7 +133,8 @@ class Rebuilt:
             LedgerCorrupt: the event changes a row that no event wrote, or lacks a field.
         """
         try:
-            change = project(event, lambda table, key: self.bodies[table.name, key])
+            text = canonical(event.payload)
+            change = project(event, text, lambda table, key: self.bodies[table.name, key])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise LedgerCorrupt(
                 f"event {event.seq} ({event.kind}) does not fit those before it: {error!r}"

@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -82,28 +83,38 @@ def opening(target: Path | str, *, read_only: bool) -> Iterator[Engine]:
         raise
 
 
-@contextmanager
-def transaction(connection: Connection) -> Iterator[None]:
+class transaction:
     """One transaction of the writer, begun and ended on the driver's own connection.
 
     SQLAlchemy takes longer for it than SQLite for all that happens inside. What SQLAlchemy itself
     executes in between runs within the transaction.
     """
-    raw = connection.connection
-    errors = connection.dialect.loaded_dbapi.Error
-    try:
-        if connection.dialect.name == "sqlite":
+
+    def __init__(self, connection: Connection) -> None:
+        self._raw: Any = connection.connection.dbapi_connection
+        self._errors: type[Exception] = connection.dialect.loaded_dbapi.Error
+        self._is_sqlite = connection.dialect.name == "sqlite"
+
+    def __enter__(self) -> None:
+        if not self._is_sqlite:
+            return  # begun by the first statement
+        try:
             # At once: a transaction that first reads and then writes would fail, not wait, if
             # another process wrote in between.
-            raw.cursor().execute("BEGIN IMMEDIATE")
+            self._raw.execute("BEGIN IMMEDIATE")
+        except self._errors as error:
+            raise DBAPIError("BEGIN IMMEDIATE", None, error) from error
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
-            yield
-        except BaseException:
-            raw.rollback()
-            raise
-        raw.commit()
-    except errors as error:
-        raise DBAPIError("transaction", None, error) from error
+            if error is None:
+                self._raw.commit()
+            else:
+                self._raw.rollback()
+        except self._errors as fault:
+            raise DBAPIError("transaction", None, fault) from fault
+        if isinstance(error, self._errors):
+            raise DBAPIError("transaction", None, error) from error
 
 
 def settle(engine: Engine) -> None:
@@ -127,15 +138,20 @@ def _begin(connection: Connection) -> None:
         raise DBAPIError(text, None, error) from error
 
 
-@contextmanager
-def translated(target: Path | str) -> Iterator[None]:
+class translated:
     """Turn the database's faults into Novum's errors."""
-    try:
-        yield
-    except DBAPIError as error:
-        raise _named(error.orig, target) from error
-    except SQLAlchemyError as error:
-        raise OperatorError(f"ledger {shown(target)}: {error}") from error
+
+    def __init__(self, target: Path | str) -> None:
+        self._target = target
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DBAPIError):
+            raise _named(error.orig, self._target) from error
+        if isinstance(error, SQLAlchemyError):
+            raise OperatorError(f"ledger {shown(self._target)}: {error}") from error
 
 
 def shown(target: Path | str) -> str:

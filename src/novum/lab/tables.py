@@ -16,7 +16,13 @@ metadata = MetaData()
 events = Table(
     "events",
     metadata,
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    # In SQLite only a plain INTEGER is the number of the row itself and needs no index of its own.
+    Column(
+        "seq",
+        BigInteger().with_variant(Integer(), "sqlite"),
+        primary_key=True,
+        autoincrement=False,
+    ),
     Column("at_s", Double, nullable=False),
     Column("kind", String(64), nullable=False),
     Column("key", Text, nullable=False, unique=True),
