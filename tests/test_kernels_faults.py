@@ -16,9 +16,11 @@ from novum.benchmarks.kernels.baselines import baseline
 from novum.benchmarks.kernels.candidate import solution_of
 from novum.benchmarks.kernels.evaluator import Evaluator, Plan
 from novum.benchmarks.kernels.parties import PartyFailed, RefereeProcess
+from novum.benchmarks.kernels.plan import Secret
 from novum.benchmarks.kernels.problem import Problem, load_problem, load_problems
-from novum.benchmarks.kernels.results import ProblemResult
+from novum.benchmarks.kernels.results import ProblemResult, results_of
 from novum.benchmarks.kernels.roofline import Ceilings
+from novum.benchmarks.kernels.timing import Timing
 from novum.benchmarks.kernels.trace import Status
 from novum.sandboxes.process import ProcessSandbox
 
@@ -176,6 +178,53 @@ def run(x, y):
     good, bad = evaluate(evaluator, problem, source).results
     assert good.status is Status.PASSED, good.log
     assert bad.status is Status.RUNTIME_ERROR and "died" in bad.log
+
+
+def test_pairs_that_are_prepared_together_are_measured_like_single_ones(
+    evaluator: Evaluator, tmp_path: Path
+) -> None:
+    problem = load_problem(write_problem(tmp_path / "doubling", (64, 1 << 16)))
+    with evaluator.under(replace(PLAN, processes=3, pairs=2)):
+        result = evaluate(evaluator, problem, HONEST)
+    for found in result.results:
+        assert found.status is Status.PASSED, found.log
+        assert [len(calls) for calls in found.candidate.calls] == [3, 3, 3]
+        assert found.verified_calls == 3 * 2
+
+
+def test_a_death_among_pairs_prepared_together_is_measured_again_on_other_inputs(
+    evaluator: Evaluator, tmp_path: Path
+) -> None:
+    mark = tmp_path / "died"
+    source = f"""
+import inspect, os
+
+def run(x, y):
+    is_timed = any(frame.function == "time" for frame in inspect.stack())
+    if is_timed and not os.path.exists({str(mark)!r}):
+        open({str(mark)!r}, "w").close()
+        os._exit(9)
+    y.copy_(x * 2)
+"""
+    problem = load_problem(write_problem(tmp_path / "doubling", (64, 96)))
+    with evaluator.under(replace(PLAN, processes=2, pairs=2)):
+        results = evaluate(evaluator, problem, source).results
+    assert mark.exists()
+    died, other = results
+    assert died.status is Status.RUNTIME_ERROR
+    assert other.status is Status.PASSED and len(other.candidate.calls) == 2, other.log
+
+
+def test_large_inputs_are_prepared_one_pair_at_a_time(evaluator: Evaluator, tmp_path: Path) -> None:
+    problem = load_problem(write_problem(tmp_path / "doubling", (64, 1 << 16)))
+    both = results_of(problem)
+    small, large = 64 * 2 * 4, (1 << 16) * 2 * 4
+    for most, pairs in ((3 * (small + large), 3), (2 * large, 1), (1, 1)):
+        plan = replace(PLAN, pairs=3, pairs_bytes=most)
+        with evaluator.under(plan):
+            timing = Timing(evaluator.station, problem, (None, None), {}, Secret("", ""))  # type: ignore[arg-type]
+            assert timing.together(both) == pairs
+            assert timing.together(both[:1]) == (3 if most > 1 else 1)
 
 
 @pytest.mark.parametrize("line", ["import no_such_package", "raise SystemExit"])

@@ -35,6 +35,12 @@ class Plan:
     """Most memory for the inputs and outputs of one process's timed calls, which may make them
     fewer.
     """
+    pairs: int = 1
+    """Pairs of processes that are prepared together and then timed in one go, so that everybody
+    else has to leave the device fewer times.
+    """
+    pairs_bytes: int = 3 << 30
+    """Most inputs and outputs of those together; more make them fewer."""
     threads: int = 1
     early: bool = False
     """Whether what torch.compile and Triton need is imported once, before processes are forked."""

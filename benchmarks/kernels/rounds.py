@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from typing import Any
 
 from novum.benchmarks.kernels.frames import Frames
 from novum.benchmarks.kernels.inputs import FAMILIES
@@ -12,7 +14,7 @@ from novum.benchmarks.kernels.plan import ARMS, Secret
 from novum.benchmarks.kernels.problem import Problem
 from novum.benchmarks.kernels.results import WorkloadResult
 from novum.benchmarks.kernels.solution import Solution
-from novum.benchmarks.kernels.station import Station, status_of
+from novum.benchmarks.kernels.station import Batch, Station, status_of
 from novum.benchmarks.kernels.trace import Status
 
 
@@ -112,23 +114,31 @@ def profile_all(
 
     A profiler that cannot run here is no fault of the candidate.
     """
-    for result in results:
-        if child.is_gone or result.status is not Status.PASSED:
-            continue
-        memory = frames[result.workload.uuid]
-        try:
-            with (
-                station.phases.phase("profile"),
-                station.batch(problem, result, memory, "profile", secret) as batch,
-            ):
+    with station.phases.phase("profile"), ExitStack() as stack:
+        batches = []
+        for result in results:
+            if result.status is not Status.PASSED or child.is_gone:
+                continue
+            memory = frames[result.workload.uuid]
+            with suppress(PartyFailed):
+                batch = stack.enter_context(
+                    station.batch(problem, result, memory, "profile", secret)
+                )
                 station.stage(child, batch, warmups=1)
                 with station.shared():  # the profiler's own start is long, and nobody's business
-                    child.ask({"do": "profile", "key": batch.key}, timeout_s=station.plan.call_s)
-                with station.alone():
-                    said = child.ask(
-                        {"do": "profile", "key": batch.key}, timeout_s=station.plan.call_s
-                    )
-                result.profile = list(said["calls"])
-                child.ask({"do": "release", "key": batch.key}, timeout_s=station.plan.call_s)
-        except PartyFailed:
-            continue
+                    profile(station, child, batch)
+                batches.append(batch)
+        with station.alone():
+            for batch in batches:
+                with suppress(PartyFailed):
+                    batch.result.profile = profile(station, child, batch)
+
+
+def profile(station: Station, child: Party, batch: Batch) -> list[Mapping[str, Any]]:
+    """What the profiler saw of a few calls.
+
+    Raises:
+        PartyFailed: the process or the profiler fails.
+    """
+    question = {"do": "profile", "key": batch.key}
+    return list(child.ask(question, timeout_s=station.plan.call_s)["calls"])

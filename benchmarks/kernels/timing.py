@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 from novum.benchmarks.kernels.frames import Frames
 from novum.benchmarks.kernels.parties import Party, PartyFailed
@@ -24,6 +25,16 @@ def blamed_on(arm: int) -> Iterator[None]:
         if ARMS[arm] == "baseline":
             raise PartyFailed("INVALID_REFERENCE", f"the baseline: {error}") from error
         raise
+
+
+@dataclass
+class Pair:
+    """A fresh process of each arm, with the inputs of all workloads on the device."""
+
+    children: list[Party]
+    order: tuple[int, int]
+    """Which arm goes first, by its place in `ARMS`."""
+    batches: list[Batch]
 
 
 class Timing:
@@ -47,69 +58,96 @@ class Timing:
         """Pairs of fresh processes; a workload whose process dies is measured again in a pair of
         its own.
         """
-        planned = self.station.plan.processes
-        for process in range(planned + EXTRA_PROCESSES):
+        planned, done = self.station.plan.processes, 0
+        while done < planned + EXTRA_PROCESSES:
             live = [r for r in results if r.status is Status.PASSED]
-            if process >= planned:  # noise passes, a false clock does not
+            if done >= planned:  # noise passes, a false clock does not
                 live = [r for r in live if wall_disagrees(r.candidate, r.baseline)]
             if not live:
                 break
-            self.pair(live, process, f"{process}")
+            count = min(self.together(live), planned - done) if done < planned else 1
+            self.pairs(live, {process: f"{process}" for process in range(done, done + count)})
+            done += count
             for result in live:
-                if result.status is Status.PASSED and len(result.candidate.calls) <= process:
-                    self.pair([result], process, f"{process}, again")
-                    if len(result.candidate.calls) <= process:
-                        result.fail(Status.RUNTIME_ERROR, "its processes died twice")
+                self.fill_up(result, done)
 
-    def pair(self, results: list[WorkloadResult], process: int, label: str) -> None:
-        """One process of each arm: load and compile beside others, then be timed alone.
+    def together(self, results: list[WorkloadResult]) -> int:
+        """How many pairs are prepared at once, by the memory that their inputs and outputs take."""
+        plan, definition = self.station.plan, self.problem.definition
+        sizes = [definition.sizes(result.workload.axes) for result in results]
+        needed = sum(sum(definition.bytes_moved(size)) for size in sizes)
+        return max(1, min(plan.pairs, plan.pairs_bytes // max(needed, 1)))
+
+    def fill_up(self, result: WorkloadResult, wanted: int) -> None:
+        """Measure one workload in pairs of its own until it has as many as the others."""
+        while result.status is Status.PASSED and len(result.candidate.calls) < wanted:
+            process = len(result.candidate.calls)
+            self.pairs([result], {process: f"{process}, again"})
+            if len(result.candidate.calls) == process:
+                result.fail(Status.RUNTIME_ERROR, "its processes died twice")
+
+    def pairs(self, results: list[WorkloadResult], labels: Mapping[int, str]) -> None:
+        """One process of each arm for each number: load and compile beside others, then be timed
+        alone, one pair after the other.
 
         A second try has another label, so other inputs: a process that dies on purpose learns
         nothing for the next.
         """
-        order = (0, 1) if process % 2 == 0 else (1, 0)
         with ExitStack() as stack:
             try:
-                children = self.begin(stack)
+                begun = self.begin(stack, len(labels))
             except PartyFailed as error:
-                fail_all(results, status_of(error), str(error))
+                if len(labels) == 1:  # else each is tried again in a pair of its own
+                    fail_all(results, status_of(error), str(error))
                 return
-            batches = self.stage_all(stack, children, results, label)
-            self.alone(batches, children, order)
-            for batch in batches:
-                if len(batch.timed) < len(ARMS) or children[0].is_gone:
-                    continue  # measured again in a pair of its own
-                try:
-                    self.verify(batch, children[0])
-                except PartyFailed as error:
-                    batch.result.fail(status_of(error), str(error))
-                    children[0].close()
-                if batch.result.status is Status.PASSED:
-                    batch.keep()
+            pairs = []
+            for (process, label), children in zip(labels.items(), begun, strict=True):
+                live = [result for result in results if result.status is Status.PASSED]
+                order = (0, 1) if process % 2 == 0 else (1, 0)
+                batches = self.stage_all(stack, children, live, label)
+                pairs.append(Pair(children, order, batches))
+            self.alone(pairs)
+            for pair in pairs:
+                self.judge(pair)
 
-    def begin(self, stack: ExitStack) -> list[Party]:
-        """A fresh process of each arm, both at once, with solutions loaded.
+    def judge(self, pair: Pair) -> None:
+        """Verify what was timed, and keep it where it is right."""
+        candidate = pair.children[0]
+        for batch in pair.batches:
+            if len(batch.timed) < len(ARMS) or candidate.is_gone:
+                continue  # measured again in a pair of its own
+            try:
+                self.verify(batch, candidate)
+            except PartyFailed as error:
+                batch.result.fail(status_of(error), str(error))
+                candidate.close()
+            if batch.result.status is Status.PASSED:
+                batch.keep()
+
+    def begin(self, stack: ExitStack, count: int) -> list[list[Party]]:
+        """Fresh processes of each arm, all at once, with solutions loaded: `count` pairs.
 
         Raises:
             PartyFailed: one does not start, import or compile.
         """
-        station = self.station
+        station, n_arms = self.station, len(ARMS)
 
         def start(i: int) -> Party:
-            child = station.begin(ARMS[i])
+            child = station.begin(ARMS[i % n_arms])
             stack.callback(child.close)
             return child
 
         with station.phases.phase("start"):
-            children = at_once(start)
+            children = at_once(start, n_arms * count)
 
         def load(i: int) -> None:
-            with blamed_on(i):
-                station.arms.load(children[i], ARMS[i], self.solutions[i])
+            arm = i % n_arms
+            with blamed_on(arm):
+                station.arms.load(children[i], ARMS[arm], self.solutions[arm])
 
         with station.phases.phase("load"):
-            at_once(load)
-        return children
+            at_once(load, n_arms * count)
+        return [children[n_arms * i : n_arms * (i + 1)] for i in range(count)]
 
     def stage_all(
         self,
@@ -148,16 +186,17 @@ class Timing:
 
         at_once(one)
 
-    def alone(self, batches: list[Batch], children: list[Party], order: tuple[int, int]) -> None:
-        """The timed calls of all workloads and both arms, while nobody else uses the device."""
+    def alone(self, pairs: list[Pair]) -> None:
+        """The timed calls of all pairs, workloads and arms, while nobody else uses the device."""
         with self.station.alone(), self.station.phases.phase("timing"):
-            for batch in batches:
-                try:
-                    self.time(batch, children, order)
-                except PartyFailed as error:
-                    batch.result.fail(status_of(error), str(error))
-                    children[0].close()  # the others are measured again
-                    break
+            for pair in pairs:
+                for batch in pair.batches:
+                    try:
+                        self.time(batch, pair.children, pair.order)
+                    except PartyFailed as error:
+                        batch.result.fail(status_of(error), str(error))
+                        pair.children[0].close()  # the others are measured again
+                        break
 
     def time(self, batch: Batch, children: list[Party], order: tuple[int, int]) -> None:
         """Both arms on the same inputs, one after the other.

@@ -59,6 +59,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--compile-seconds", default=200.0, type=float, help="for compile modes")
     parser.add_argument("--modes", default="", help="of torch.compile; all for a GPU, else eager")
     parser.add_argument("--parallel", default=0, type=int, help="problems side by side a device")
+    parser.add_argument("--compilers", default=0, type=int, help="compiled side by side a device")
     parser.add_argument("--rounds", default=10, type=int)
     parser.add_argument("--processes", default=5, type=int)
     parser.add_argument("--calls", default=15, type=int)
@@ -74,6 +75,7 @@ def settings_of(words: argparse.Namespace) -> Settings:
     fields = {
         "gpus": () if on_cpu else tuple(words.gpus.split(",")),
         "parallel": words.parallel or (1 if on_cpu else side_by_side(words.gpus.count(",") + 1)),
+        "compilers": words.compilers or (1 if on_cpu else compilers(words.gpus.count(",") + 1)),
         "seconds": words.seconds,
         "rounds": words.rounds,
         "processes": words.processes,
@@ -86,6 +88,13 @@ def settings_of(words: argparse.Namespace) -> Settings:
 def side_by_side(n_gpus: int) -> int:
     """Problems that the cores of this host can prepare at once for each device."""
     return max(2, min(8, len(os.sched_getaffinity(0)) // n_gpus))
+
+
+def compilers(n_gpus: int) -> int:
+    """Things that the cores of this host can compile at once for each device: most of the work is
+    Python's, one core each, and some starts processes of its own.
+    """
+    return max(2, min(12, 3 * len(os.sched_getaffinity(0)) // 4 // n_gpus))
 
 
 def in_order(problems: Sequence[Problem], first: Sequence[str]) -> list[Problem]:

@@ -45,6 +45,8 @@ GPU_LIMITS = Limits(
     disk_bytes=64 << 30,
     output_bytes=1 << 20,
 )
+PAIRS = 3
+"""See `Plan`. On a processor each pair is timed while its own inputs are warm."""
 CEILINGS_S = 300
 _CEILINGS = TypeAdapter(dict[str, Ceilings])
 
@@ -56,6 +58,8 @@ class Settings(BaseModel, frozen=True):
     """Devices by index; none means the processor."""
     parallel: int = 8
     """Problems prepared side by side on each device."""
+    compilers: int = 0
+    """Things compiled side by side on each device; as many as problems, where 0."""
     seconds: float = 480.0
     """No new problem is begun after this."""
     rounds: int = 10
@@ -83,6 +87,7 @@ class Settings(BaseModel, frozen=True):
             threads=threads,
             early=self.early,
             profile=bool(self.gpus),
+            pairs=PAIRS if self.gpus else 1,
             load_s=90,
             stage_s=90,
             reference_s=90,
@@ -166,16 +171,18 @@ class Fleet:
         jobs: Sequence[Job],
         work: Callable[[Evaluator, Job], None],
         until_s: float = 0.0,
+        parallel: int = 0,
         **changes: object,
     ) -> list[Job]:
-        """Run `work` on every job, several side by side on each device; `changes` are of the plan.
+        """Run `work` on every job, several side by side on each device (as many as problems, where
+        `parallel` says nothing else); `changes` are of the plan.
 
         Gives the jobs that were not begun because only `until_s` seconds were left.
         """
         queue = deque(jobs)
         threads = [
             threading.Thread(target=self._serve, args=(machine, queue, work, until_s, changes))
-            for _ in range(min(self.settings.parallel, len(jobs)))
+            for _ in range(min(parallel or self.settings.parallel, len(jobs)))
             for machine in self.machines
         ]
         for thread in threads:

@@ -17,8 +17,12 @@ from novum.benchmarks.kernels.plan import ARMS
 from novum.benchmarks.kernels.problem import Problem
 from novum.benchmarks.kernels.solution import Solution
 
-COMPILE_S = 90.0
-"""How long one mode may compile all workloads of a problem; what takes longer does not count."""
+COMPILE_S = 150.0
+"""How long one mode may compile all workloads of a problem, its process's start not counted; what
+takes longer does not count. Near the end of the time for compiling it is less.
+"""
+LEAST_S = 30.0
+"""Less than this is given to nothing that was begun in time."""
 BEST, SOLUTION = "best", "solution"
 READY_S = 25.0
 """How long a mode that is compiled may take to be ready in a fresh process: one that compiles anew
@@ -82,13 +86,15 @@ class Modes:
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
-    def compile(self, evaluator: Evaluator, problem: Problem, mode: str) -> str:
+    def compile(
+        self, evaluator: Evaluator, problem: Problem, mode: str, limit_s: float = COMPILE_S
+    ) -> str:
         """Compile one mode into the baseline's cache; gives what went wrong."""
         if mode == BEST:
             solution = self.baseline(problem)
         else:
             solution = baseline(problem.definition, mode)
-        wrong = evaluator.search.compile(problem, ARMS[1], solution, COMPILE_S)
+        wrong = evaluator.search.compile(problem, ARMS[1], solution, limit_s)
         reason = next(iter(wrong.values()), "").strip()[-300:]
         if reason and mode != BEST:
             with self._lock:
@@ -138,19 +144,23 @@ def find_modes(
     jobs = [job for job in jobs if not (marks / keys[job.name]).exists()]
     jobs.sort(key=lambda job: -job.weight)
 
+    end_s = fleet.left_s - compile_s
+
     def compile_one(evaluator: Evaluator, job: Compiling) -> None:
+        limit_s = max(LEAST_S, min(COMPILE_S, fleet.left_s - end_s))
         if job.mode == SOLUTION:
-            wrong = evaluator.search.compile(
-                job.problem, ARMS[0], solutions[job.problem.name], COMPILE_S
-            )
+            solution = solutions[job.problem.name]
+            wrong = evaluator.search.compile(job.problem, ARMS[0], solution, limit_s)
             reason = next(iter(wrong.values()), "").strip()
         else:
-            reason = modes.compile(evaluator, job.problem, job.mode)
+            reason = modes.compile(evaluator, job.problem, job.mode, limit_s)
         if not reason:
             (marks / keys[job.name]).touch()
         fleet.say(f"{job.name}: {reason.splitlines()[-1] if reason else 'compiled'}")
 
-    left = fleet.each(jobs, compile_one, until_s=fleet.left_s - compile_s, load_s=COMPILE_S)
+    left = fleet.each(
+        jobs, compile_one, until_s=end_s, parallel=fleet.settings.compilers, load_s=COMPILE_S
+    )
     late = {job.problem.name for job in left if job.mode not in (BEST, SOLUTION)}
     if left:
         fleet.say(f"not compiled for lack of time: {', '.join(job.name for job in left)}")

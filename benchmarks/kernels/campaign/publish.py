@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from novum.benchmarks.kernels.campaign.confirm import CONFIRMED, RESULTS
 from novum.benchmarks.kernels.campaign.records import Record, Row, read_records
+from novum.benchmarks.kernels.phases import NAMES
 from novum.benchmarks.kernels.roofline import Ceilings
 
 _CEILINGS = TypeAdapter(dict[str, Ceilings])
@@ -99,6 +100,7 @@ def page(
         parts.append(f"| **{record.problem}** | | | | | | | | **{shown}** | {was.score:.3f} |")
     parts += ["", "## Ceilings\n", *(ceiling(c) for c in ceilings)]
     parts += ["", "## Modes that do not count\n", *mode_errors(records)]
+    parts += ["", "## Where the evaluator's time went\n", *spent(records)]
     parts += [
         "",
         "## How to repeat\n",
@@ -140,6 +142,29 @@ def ceiling(found: Ceilings) -> str:
         f"read {read:.3f} TB/s; matrix products in TFLOP/s: {rates}; an "
         f"empty call {1e6 * found.empty_call_s:.2f} us."
     )
+
+
+def spent(records: Sequence[Record]) -> list[str]:
+    """Seconds of each problem: candidate and baseline in timed calls, and the evaluator beside."""
+    names = [name for name in NAMES if any(name in r.phases for r in records)]
+    found = [
+        "Seconds from a problem's beginning to its end, after compilation and beside other "
+        "problems, whose timed calls it waits for. Computing is what candidate and baseline took "
+        "in timed calls; the overhead is the rest, by phase.\n",
+        f"| problem | wall | computing | overhead | {' | '.join(names)} |",
+        f"| --- | --: | --: | --: |{' --: |' * len(names)}",
+    ]
+    for r in records:
+        phases = " | ".join(f"{r.phases.get(name, 0.0):.1f}" for name in names)
+        computing = r.wall_s - r.overhead_s
+        found.append(
+            f"| {r.problem} | {r.wall_s:.1f} | {computing:.2f} | {r.overhead_s:.1f} | {phases} |"
+        )
+    if records:
+        wall = statistics.fmean(r.wall_s for r in records)
+        waited = statistics.fmean(r.phases.get("wait", 0.0) for r in records)
+        found.append(f"\nOn average {wall:.1f} s a problem, {waited:.1f} s of them waiting.")
+    return found
 
 
 def mode_errors(records: Sequence[Record]) -> list[str]:
