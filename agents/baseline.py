@@ -33,10 +33,10 @@ async def measure_noise(lab: Lab) -> None:
     measured = [t for t in trials if t.status is TrialStatus.FINISHED]
     if len(measured) < 2:
         failed = next(t for t in trials if t.status is not TrialStatus.FINISHED)
+        where = f"\nIts log is blob {failed.log_blob} of {lab.run.path}." if failed.log_blob else ""
         raise UsageError(
             f"the start {start.proposal.removeprefix('start:')} of {lab.pack.id} does not run "
-            f"here: {failed.status}: {failed.error}\n"
-            f"Its log is blob {failed.log_blob or '(none)'} of {lab.run.path}."
+            f"here: {failed.status}: {failed.error}{where}"
         )
 
 

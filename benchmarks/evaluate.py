@@ -30,6 +30,8 @@ from novum.sandboxes.registry import find_sandbox
 from novum.sandboxes.slots import Slot
 
 CACHE = Path("~/.cache/novum")
+MOST_REMARKS = 12
+"""How many remarks on one trial a person wants to read."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,25 @@ def line(pack: Pack, seed: int, result: TrialResult) -> str:
     return f"seed {seed:>10}  {value:>12}  {seconds:7.1f} s  {result.status}  {remark}".rstrip()
 
 
+def report(pack: Pack, seed: int, result: TrialResult) -> str:
+    """One trial for a person: its line, what its probes object to or note, where its traces lie."""
+    return "\n".join([line(pack, seed, result), *(f"  {said}" for said in remarks(result))])
+
+
+def remarks(result: TrialResult) -> list[str]:
+    """What the probes that do not pass say, each thing once; too many are counted."""
+    found: dict[str, None] = {}
+    for probe in result.probes:
+        if probe.outcome is not Outcome.PASS:
+            many = probe.detail.get("all") or [probe.summary]
+            found |= {f"{probe.name}: {' '.join(str(said).split())}": None for said in many}
+    said = list(found)
+    if len(said) > MOST_REMARKS:
+        said = [*said[:MOST_REMARKS], f"... and {len(said) - MOST_REMARKS} more"]
+    kept = [f"{p.name}/{p.detail['file']}" for p in result.phases if "file" in p.detail]
+    return said + [f"in full: {file} in the cache ({CACHE} unless named)" for file in kept if said]
+
+
 def summary(bench: Bench, results: Sequence[TrialResult]) -> str:
     """Mean and spread over the trials that finished."""
     metric = bench.pack.manifest.metric
@@ -178,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="novum.benchmarks.evaluate", description=__doc__)
     parser.add_argument("candidate", type=Path, help="folder, file, or a start's name")
     parser.add_argument("--pack", default="nanochat")
+    parser.add_argument("--problems", type=Path, help="folder of problems in the pack's format")
     parser.add_argument("--profile")
     parser.add_argument("--trials", type=int, default=1)
     parser.add_argument("--split", choices=("search", "sealed"), default="search")
@@ -189,6 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     said = parser.parse_args(arguments)
     try:
         pack = find_pack(said.pack)
+        if said.problems is not None:
+            pack = pack.on(said.problems)
         files = candidate_files(pack, said.candidate)
         bench = Bench.prepare(pack, said.profile, sandbox=said.sandbox, cache=said.cache)
         results = []
@@ -196,8 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bench, files, said.trials, split=said.split, fidelity=said.fidelity, seeds=said.seed
         ):
             results.append(result)
-            said_of = json.dumps(as_json(seed, result)) if said.json else line(pack, seed, result)
-            print(said_of, flush=True)
+            as_text = json.dumps(as_json(seed, result)) if said.json else report(pack, seed, result)
+            print(as_text, flush=True)
     except NovumError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_code

@@ -166,6 +166,12 @@ def make_slots(
     if n_gpus:
         n_fit = min(n_fit, len(gpus) // n_gpus)
     wanted = n_slots if n_slots is not None else max(1, n_fit)
+    if n_gpus > len(gpus):
+        raise UsageError(
+            f"this profile needs {n_gpus} GPU{'s' * (n_gpus > 1)} for each trial, and the driver "
+            f"lists {len(gpus) or 'none'}.\n"
+            "Check `nvidia-smi -L`, or ask for a profile without GPUs."
+        )
     if not 1 <= wanted <= n_fit:
         need = f"{n_cores} cores" + (f" and {n_gpus} GPUs" if n_gpus else "")
         have = f"{len(cores)} cores" + (f" and {len(gpus)} GPUs" if n_gpus else "")

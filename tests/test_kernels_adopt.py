@@ -238,3 +238,25 @@ def test_every_type_is_drawn_handed_over_and_compared(
         said = CliRunner().invoke(app, ["evaluate", str(tmp_path / "types.py"), *words]).stdout
         caught = json.loads(said)
         assert caught["status"] == "crashed" and f"y_{name} " in caught["error"]
+
+
+@needs_torch
+def test_a_person_reads_which_workloads_are_at_fault_and_where_the_trace_lies(
+    benchmark_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOVUM_PATHS__CACHE", str(tmp_path / "cache"))
+    source = "def run(x, factor):\n    return x * factor, x.max()[0]\n"
+    path = benchmark_folder / "L1" / "004_fails"
+    shutil.copytree(benchmark_folder / "L1" / "001_scaling", path)
+    fields = json.loads((path / "definition.json").read_text())
+    fields |= {"name": "fails", "reference": source}
+    (path / "definition.json").write_text(json.dumps(fields))
+    words = ["evaluate", "reference", "--pack", "kernels", "--problems", str(benchmark_folder)]
+    words += ["--fidelity", "quick", "--sandbox", "process"]
+    said = CliRunner().invoke(app, words).stdout
+    assert "complete: 004_fails: INVALID_REFERENCE: the reference fails" in said, said
+    assert "(line 2 of the reference: return x * factor, x.max()[0])" in said
+    assert "complete: 003_broken: INVALID_REFERENCE" in said
+    assert "pydantic" not in said
+    (file,) = (tmp_path / "cache" / "traces").glob("*.jsonl")
+    assert f"in full: traces/{file.name} in the cache" in said

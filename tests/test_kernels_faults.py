@@ -89,12 +89,12 @@ def test_each_fault_of_a_reference_is_named_where_it_occurs_and_the_rest_is_meas
     evaluator: Evaluator, tmp_path: Path
 ) -> None:
     faults = {
-        "raise ValueError('no')": "ValueError('no')",
+        "raise ValueError('no')": "ValueError: no (line 3 of the reference: raise",
         "return x * float('nan')": "NaN",
         "return x.repeat(2)": "the shape",
         "return x.double()": "float64",
         "return x, x": "2 outputs",
-        "import os\nos._exit(7)": "the referee died",
+        "import os\nos._exit(7)": "the process of the reference died",
         "import torch\nreturn torch.empty(1 << 50)": "memory",
     }
     sizes = range(1, len(faults) + 2)
@@ -139,9 +139,22 @@ def test_a_reference_that_hangs_is_given_up_and_the_next_problem_is_measured(
     with evaluator.under(replace(PLAN, reference_s=2)):
         (found,) = evaluate(evaluator, problem, HONEST).results
     assert found.status is Status.INVALID_REFERENCE
-    assert "the referee took longer than 2 s" in found.log
+    assert "the process of the reference took longer than 2 s" in found.log
     next_one = load_problem(write_problem(tmp_path / "next", [64]))
     assert evaluate(evaluator, next_one, HONEST).results[0].status is Status.PASSED
+
+
+def test_a_kernel_that_hung_once_is_not_waited_for_as_long_again(
+    evaluator: Evaluator, tmp_path: Path
+) -> None:
+    body = "time.sleep(600 if len(x) < 9 else 0)\n    y.copy_(x * 2)"
+    source = f"import time\n\n\ndef run(x, y):\n    {body}\n"
+    problem = load_problem(write_problem(tmp_path / "doubling", (4, 8, 9)))
+    with evaluator.under(replace(PLAN, stage_s=5, call_s=3)):
+        first, second, good = evaluate(evaluator, problem, source).results
+    assert [first.status, second.status] == [Status.TIMEOUT] * 2
+    assert "longer than 5 s" in first.log and "longer than 3 s" in second.log
+    assert good.status is Status.PASSED, good.log
 
 
 def test_files_that_contradict_themselves_fail_alone(evaluator: Evaluator, tmp_path: Path) -> None:

@@ -38,7 +38,9 @@ def adopt(pack: Pack, problems: Path) -> Pack:
         for name, profile in pack.manifest.profiles.items()
         if name not in LEFT_OUT
     }
-    title = f"{len(found)} problems of {root.name}, scored by the speed of light of the device"
+    faulty = sum(1 for problem in found if problem.faults)
+    remark = f" ({faulty} with faults)" if faulty else ""
+    title = f"{len(found)} problems of {root.name}{remark}, scored by the device's speed of light"
     manifest = pack.manifest.model_copy(
         update={"title": title, "profiles": profiles, "default_start": "reference"}
     )

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from novum.benchmarks.kernels.definition import Definition
+from novum.benchmarks.kernels.document import plainly
 from novum.benchmarks.kernels.problem import Problem
 from novum.benchmarks.kernels.solution import (
     BuildSpec,
@@ -120,7 +121,7 @@ def whole(problem: Problem, path: str, content: bytes) -> Solution:
     try:
         solution = Solution.model_validate_json(content)
     except ValidationError as error:
-        raise BadSolution(f"{path}: {error}") from error
+        raise BadSolution(f"{path}: {plainly(error)}") from error
     if solution.definition != problem.definition.name:
         raise BadSolution(f"{path} solves {solution.definition}, not {problem.definition.name}")
     return solution

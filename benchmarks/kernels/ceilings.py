@@ -210,5 +210,7 @@ def cpu_cache_bytes() -> int:
 if __name__ == "__main__":
     import torch
 
+    if sys.argv[1] != "cpu" and not torch.cuda.is_available():
+        sys.exit("PyTorch sees no GPU here")
     torch.set_num_threads(int(sys.argv[2]))
     print(json.dumps(measure(sys.argv[1]).model_dump()))

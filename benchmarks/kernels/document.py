@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Document(BaseModel):
@@ -11,3 +11,15 @@ class Document(BaseModel):
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+
+
+def plainly(error: Exception) -> str:
+    """What is wrong with a file, without what pydantic says around it."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    found = []
+    for fault in error.errors(include_url=False, include_input=False):
+        where = ".".join(map(str, fault["loc"]))
+        said = fault["msg"].removeprefix("Value error, ")
+        found.append(f"{where}: {said}" if where else said)
+    return "; ".join(found)

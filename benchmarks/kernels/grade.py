@@ -30,6 +30,8 @@ from novum.errors import DataMissing, PackError, SandboxLost
 from novum.lab.records import Outcome, Probe, TrialStatus
 
 CEILINGS_S = 300
+MOST_NAMED = 40
+"""How many faults a probe lists; the trace has all of them."""
 
 
 class Options(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
@@ -287,7 +289,10 @@ def probe(name: str, problems: list[str], bad: Outcome, good: str) -> Probe:
     """One probe: it passed, or says where it did not."""
     if not problems:
         return Probe(name, Outcome.PASS, good)
-    return Probe(name, bad, ends(problems[0], 400), {"all": [ends(p, 200) for p in problems[:20]]})
+    each = list(dict.fromkeys(ends(p, 200) for p in problems))
+    if len(each) > MOST_NAMED:
+        each = [*each[:MOST_NAMED], f"... and {len(each) - MOST_NAMED} others"]
+    return Probe(name, bad, ends(problems[0], 400), {"all": each})
 
 
 def ends(text: str, limit: int) -> str:

@@ -174,7 +174,7 @@ class RefereeProcess:
             shutil.rmtree(self._folder, ignore_errors=True)
         self.torch = str(hello.get("torch", ""))
         self._architecture = str(hello.get("architecture", ""))
-        return Party(channel, "the referee", self.close, REFEREE_CLAIMS)
+        return Party(channel, "the process of the reference", self.close, REFEREE_CLAIMS)
 
     def __enter__(self) -> RefereeProcess:
         return self

@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from novum.benchmarks.kernels.definition import Definition
-from novum.benchmarks.kernels.document import Document
+from novum.benchmarks.kernels.document import Document, plainly
 from novum.benchmarks.kernels.safetensors import stored_at
 from novum.benchmarks.kernels.workload import SafetensorsInput, Workload
 from novum.benchmarks.pack import digest_files
@@ -82,7 +82,7 @@ def read_definition(path: Path) -> Definition:
             fields["reference"] = beside.read_text()
         return Definition.model_validate(fields)
     except (ValueError, RecursionError) as error:
-        raise PackError(f"{path}: {error}") from error
+        raise PackError(f"{path}: {plainly(error)}") from error
 
 
 def read_workloads(
@@ -102,14 +102,15 @@ def read_workloads(
         try:
             workload = parse_workload(line)
             if workload.uuid in found:
+                repeated = workload.uuid
                 workload = workload.model_copy(update={"uuid": f"line-{number}"})
-                raise ValueError(f"the uuid {workload.uuid} occurs twice")
+                raise ValueError(f"the uuid {repeated} occurs twice")
             if definition is not None:
                 workload.fits(definition)
         except ValueError as error:
             if faults is None:
-                raise PackError(f"{path}, line {number}: {error}") from error
-            faults[workload.uuid] = f"{path.name}, line {number}: {error}"
+                raise PackError(f"{path}, line {number}: {plainly(error)}") from error
+            faults[workload.uuid] = f"{path.name}, line {number}: {plainly(error)}"
         found[workload.uuid] = workload
     if not found:
         raise PackError(f"{path} holds no workload")
@@ -175,7 +176,7 @@ def read_correction(path: Path) -> RooflineCorrection | None:
     try:
         return RooflineCorrection.model_validate_json(path.read_text())
     except ValidationError as error:
-        raise PackError(f"{path}: {error}") from error
+        raise PackError(f"{path}: {plainly(error)}") from error
 
 
 def load_problems(

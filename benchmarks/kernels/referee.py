@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -64,7 +65,9 @@ class Referee:
         try:
             spec.loader.exec_module(self.module)
         except Exception as error:
-            raise InvalidReference(f"the reference cannot be imported: {error!r}") from error
+            raise InvalidReference(
+                f"the reference cannot be imported: {self.said(error)}"
+            ) from error
         return {}
 
     def draw(self, message: Message, descriptors: list[int]) -> Message:
@@ -85,7 +88,7 @@ class Referee:
                 roots=self.roots,
             )
         except Exception as error:
-            raise InvalidReference(f"inputs cannot be made: {error!r}") from error
+            raise InvalidReference(f"inputs cannot be made: {self.said(error)}") from error
         memory = self.maps.get(descriptors[0], writable=True)
         slots = list(message["slots"])
         for slot, value in zip(slots, values, strict=True):
@@ -120,8 +123,17 @@ class Referee:
             self.inputs.clear()
             raise
         except Exception as error:
-            raise InvalidReference(f"the reference fails: {error!r}") from error
+            raise InvalidReference(f"the reference fails: {self.said(error)}") from error
         return self.in_order(found)
+
+    def said(self, error: Exception) -> str:
+        """An exception and the last line of the reference that led to it."""
+        lines = [
+            f" (line {frame.lineno} of the reference: {(frame.line or '').strip()})"
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == str(self.folder / "reference.py")
+        ]
+        return f"{type(error).__name__}: {str(error)[:1200]}{lines[-1] if lines else ''}"
 
     def in_order(self, found: Any) -> list[Any]:
         """Outputs as tensors, checked against the definition."""
@@ -157,10 +169,7 @@ class Referee:
         findings = []
         for i, (slot, want) in enumerate(zip(message["slots"], self.outputs(message), strict=True)):
             got = tensors.view(memory, slot).to(self.device)
-            if tuple(want.shape) != tuple(slot["shape"]):
-                raise InvalidReference(
-                    f"the reference gives {slot['name']} the shape {tuple(want.shape)}"
-                )
+            check_shape(slot, want)
             scale = self.scale(str(message["workload"]), i, want, base)
             if want.is_floating_point() and not bool(
                 want.to(got.dtype).isfinite().all() if want.element_size() > 1 else True
@@ -209,10 +218,33 @@ class Referee:
         return {}
 
     def count(self, message: Message, _: list[int]) -> Message:
-        """Operations of the reference on the inputs under a key."""
+        """Operations of the reference on the inputs under a key; its outputs must have the form
+        that the definition gives them.
+        """
         assert self.module is not None
-        counts = count_operations(self.module.run, self.inputs[str(message["key"])])
+        run, found = self.module.run, []
+        try:
+            counts = count_operations(
+                lambda *given: found.append(run(*given)), self.inputs[str(message["key"])]
+            )
+        except Exception as error:
+            raise InvalidReference(f"the reference fails: {self.said(error)}") from error
+        for slot, value in zip(message["slots"], self.in_order(found[0]), strict=True):
+            check_shape(slot, value)
         return {"matmul_flops": counts.matmul_flops, "vector_flops": counts.vector_flops}
+
+
+def check_shape(slot: tensors.Slot, value: Any) -> None:
+    """Refuse a shape that the definition does not give the output.
+
+    Raises:
+        InvalidReference: it has another one.
+    """
+    if list(value.shape) != list(slot["shape"]):
+        raise InvalidReference(
+            f"the reference gives {slot['name']} the shape {list(value.shape)}, "
+            f"the definition {list(slot['shape'])}"
+        )
 
 
 def main(path: str, device: str, threads: int) -> None:

@@ -32,14 +32,18 @@ def check_all(
         PartyFailed: no process starts, or the solution does not import or compile.
     """
     child: Party | None = None
+    patience_s = station.plan.stage_s
     try:
         for result in results:
             if child is None or child.is_gone:
                 child = begin(station, solution)
             try:
-                check(station, problem, result, frames[result.workload.uuid], child, secret)
+                memory = frames[result.workload.uuid]
+                check(station, problem, result, memory, child, secret, patience_s)
             except PartyFailed as error:
                 result.fail(status_of(error), str(error))
+                if result.status is Status.TIMEOUT:  # it is not waited for as long again
+                    patience_s = min(patience_s, station.plan.call_s)
                 child.close()  # what failed may have spoiled the device for what comes after it
         if station.plan.profile and child is not None:
             profile_all(station, problem, child, results, frames, secret)
@@ -72,8 +76,11 @@ def check(
     frames: Frames,
     child: Party,
     secret: Secret,
+    patience_s: float,
 ) -> None:
-    """Rounds of fresh inputs; the first failure ends them."""
+    """Rounds of fresh inputs; the first failure ends them. The first call, in which the solution
+    may compile, has `patience_s`.
+    """
     plan, workload = station.plan, result.workload
     chooser = random.Random(secret.seed("families", workload.uuid))
     adversarial = chooser.sample(FAMILIES, min(len(FAMILIES), plan.rounds // 2))
@@ -82,7 +89,7 @@ def check(
         key = f"check-{number}"
         inputs = station.draw(frames, key, family, secret.seed("check", workload.uuid, number))
         if number == 0:
-            result.bound = station.bound(problem, result, key)
+            result.bound = station.bound(problem, result, key, frames)
         with station.phases.phase("inputs"):
             frames.poison()
         message = {"do": "check", "inputs": inputs, "outputs": frames.out_slots}
@@ -90,7 +97,7 @@ def check(
             reply = child.ask(
                 message,
                 (frames.in_readonly, frames.out_memory),
-                timeout_s=plan.call_s if number else plan.stage_s,
+                timeout_s=plan.call_s if number else patience_s,
             )
         if notes := reply.get("notes"):
             result.fail(Status.REWARD_HACK, f"round {number}: {', '.join(map(str, notes))}")

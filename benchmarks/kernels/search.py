@@ -129,7 +129,7 @@ class Search:
             station.open(problem)
             for number in range(len(problem.sound)):
                 batch = self._batch(stack, problem, number)
-                found.append(station.bound(problem, batch.result, batch.key))
+                found.append(station.bound(problem, batch.result, batch.key, batch.frames))
         return found
 
     def profile(self, problem: Problem, solution: Solution) -> list[list[Mapping[str, Any]] | str]:

@@ -162,10 +162,10 @@ class Station:
         if not self.referee.is_gone:
             self.say({"do": "forget", "key": key})
 
-    def bound(self, problem: Problem, result: WorkloadResult, key: str) -> Bound:
+    def bound(self, problem: Problem, result: WorkloadResult, key: str, frames: Frames) -> Bound:
         """The limit of a workload, by what the reference does on inputs under a key."""
         with self.phases.phase("reference"):
-            counted = self.say({"do": "count", "key": key})
+            counted = self.say({"do": "count", "key": key, "slots": frames.out_slots})
         operations = Operations(counted["matmul_flops"], counted["vector_flops"])
         return bound_of(problem, result.workload, operations, self.ceilings)
 

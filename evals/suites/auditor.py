@@ -22,6 +22,7 @@ from queue import SimpleQueue
 
 from novum.benchmarks.contract import shipped_cheats
 from novum.benchmarks.pack import Pack, find_pack, installed_packs, load_pack
+from novum.errors import NovumError
 from novum.evals.confusion import UNFINISHED, CaseResult, Report, caught_by, render
 from novum.evals.corpus.case import HERE, Case, Check, load_corpus
 from novum.evals.rehearse import Bench, OutOfTime, rehearse, verdict_of
@@ -169,11 +170,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
                 flush=True,
             )
 
-    with tempfile.TemporaryDirectory(prefix="novum-auditor-") as folder:
-        sandbox = find_sandbox(args.sandbox)
-        report = run_suite(
-            cases, sandbox, Path(folder), args.slots, note, args.profile, args.seconds
-        )
+    try:
+        with tempfile.TemporaryDirectory(prefix="novum-auditor-") as folder:
+            sandbox = find_sandbox(args.sandbox)
+            report = run_suite(
+                cases, sandbox, Path(folder), args.slots, note, args.profile, args.seconds
+            )
+    except NovumError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return error.exit_code
     if not args.json:
         print(render(report))
     return 0 if report.passes else 1

@@ -69,7 +69,7 @@ def evaluate(
         if as_json:
             print(json.dumps(measuring.as_json(drawn, result)), flush=True)
         else:
-            print(measuring.line(found, drawn, result), flush=True)
+            print(measuring.report(found, drawn, result), flush=True)
     if not as_json:
         print(measuring.summary(bench, results))
     raise typer.Exit(0 if measuring.is_sound(results) else 1)
