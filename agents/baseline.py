@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 async def measure_noise(lab: Lab) -> None:
     """Freeze the start and run its baseline trials; what was measured before is not run again.
 
+    Where the start is measured only when it is needed, it is frozen and that is all.
+
     Raises:
         UsageError: the start does not run here, so nothing can be compared with it.
         Interrupted: the run was told to stop.
     """
     start = add_start(lab)
+    if not lab.measures_first:
+        return
     orders = [
         Order(
             tree=start.tree,

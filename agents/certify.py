@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 from novum.agents.ablation import ablate
 from novum.agents.auditor import as_wanted
 from novum.agents.carrying import put_together
+from novum.agents.claims import claimed
 from novum.agents.experimenter import orders_of
 from novum.agents.planner import may_carry
-from novum.agents.search.findings import Node
+from novum.agents.search.findings import UNFIT, Node
 from novum.agents.search.frontier import nearest
 from novum.agents.trials import run_orders
 from novum.evals.audit import judge
 from novum.evals.significance import OnlineFdr
-from novum.lab.records import Kind, Label, Proposal, Verdict
+from novum.evals.significance.gate import PROMISING_SDS
+from novum.lab.records import Json, Kind, Label, Proposal, Verdict
 
 if TYPE_CHECKING:
     from novum.agents.lab import Lab
@@ -56,15 +58,36 @@ async def certify(lab: Lab) -> Verdict | None:
 
 
 def finalists(lab: Lab) -> list[Node]:
-    """What to certify, best first: what the policy would put together, and what was measured."""
+    """What to certify: claims as they came, then best first what the policy would put together and
+    what was measured."""
     findings = lab.findings
     found = [n for n in findings.finalists(MAX_FALLBACKS) if not lab.is_banned(n.tree)]
     final = lab.policy.final_set(findings)
-    if final is None:
-        return found
-    allowed = tuple(idea for idea in final if may_carry(lab, idea))
-    tree = put_together(lab, "final", nearest(findings, allowed).tree, allowed)
-    return findings.with_final(found, findings.nodes[tree], MAX_FALLBACKS)
+    if final is not None:
+        allowed = tuple(idea for idea in final if may_carry(lab, idea))
+        tree = put_together(lab, "final", nearest(findings, allowed).tree, allowed)
+        found = findings.with_final(found, findings.nodes[tree], MAX_FALLBACKS)
+    claims = [n for n in claimed(lab) if not lab.is_banned(n.tree)]
+    return list({node.tree: node for node in (*claims, *(found or in_hand(lab)))}.values())
+
+
+def in_hand(lab: Lab) -> list[Node]:
+    """The best candidate that passed the gate of the search, where its budget ended before anybody
+    raced it: the final test needs no race before it, and its time was set aside."""
+    findings, noise = lab.findings, lab.window.noise()
+    base = findings.nodes[findings.start].score
+    if base is None or not noise.df:
+        return []
+    nodes = (findings.nodes[tree] for tree in findings.recent)
+    gains = {
+        node.tree: node.first - base
+        for node in nodes
+        if node.first is not None and not node.n and node.label not in ("start", *UNFIT)
+    }
+    best = max(gains, key=lambda tree: (gains[tree], tree), default=None)
+    if best is None or gains[best] < PROMISING_SDS * noise.sd or lab.is_banned(best):
+        return []
+    return [findings.nodes[best]]
 
 
 async def confirm_head(lab: Lab) -> Verdict | None:
@@ -93,9 +116,12 @@ async def confirm(
     if known := lab.ledger.verdicts(proposal=id, last=1):
         return known[0]
     await lab.turn(id)
-    # The level is fixed by the first call; a resumed one must not test at another.
-    lab.note("level", id, {"alpha": alpha, "tree": tree, "reference": reference})
-    alpha = (lab.recorded("level", id) or {})["alpha"]
+    # Level and trials are fixed by the first call; a resumed one must not test at others.
+    design: Json = {"alpha": alpha, "tree": tree, "reference": reference}
+    if lab.terms.win.confirm_trials is not None:
+        design["trials"] = lab.terms.win.confirm_trials
+    lab.note("level", id, design)
+    design = lab.recorded("level", id) or design
     proposal = lab.ledger.add_proposal(
         Proposal(
             id=id,
@@ -108,7 +134,8 @@ async def confirm(
             created_s=lab.clock(),
         )
     )
-    win = lab.terms.win.model_copy(update={"alpha_headline": alpha})
+    fixed = {"alpha_headline": design["alpha"], "confirm_trials": design.get("trials")}
+    win = lab.terms.win.model_copy(update=fixed)
     terms = replace(lab.terms, win=win)
     for _ in range(MAX_STEPS):
         await lab.turn(id)  # others may have recorded something since the last trial ended

@@ -6,6 +6,7 @@ from typing import Literal
 
 from langgraph.runtime import Runtime
 
+from novum.agents.claims import is_claim, note_claim
 from novum.agents.coder import MAX_FIXES
 from novum.agents.lab import Lab
 from novum.agents.reviewer import review_change
@@ -44,6 +45,8 @@ async def experiment(state: State, runtime: Runtime[Lab]) -> State:
                 return {"fixes": [*fixes, Fix(turn=state["turns"], error=error)], "candidate": ""}
             return {"wanted": None}
         await review_change(lab, proposal, state["candidate"])
+        if is_claim(proposal):
+            return {"dropped": note_claim(lab, proposal, state["candidate"]), "broken": False}
         if reason := await screen_out(lab, proposal, state["candidate"], state["reference"]):
             return {"dropped": reason, "broken": False}
         wanted = FIRST

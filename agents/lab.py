@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +98,10 @@ class Lab:
     coder_turns: int = 24
     ablate: float = 0.0
     """Trials, as a share of those so far, that may go into what each change is worth."""
+    confirm_trials: int | None = None
+    """Trials an arm of a confirmation, where the user declares them; else the pack's."""
+    measures_first: bool = True
+    """Whether the start is measured before anything is tried; else when a search needs it."""
     clock: Callable[[], float] = time.time
     is_replay: bool = False
     turn: Callable[[str], Awaitable[None]] = at_once
@@ -127,6 +131,9 @@ class Lab:
         self.findings.move_kinds = {n: t.kind for n, t in self.moves.techniques.items()}
         self.coder_tools = coder_tools(self.pack)
         self.terms = Terms.of(self.pack.manifest, self.profile)
+        if self.confirm_trials is not None:
+            win = self.terms.win.model_copy(update={"confirm_trials": self.confirm_trials})
+            self.terms = replace(self.terms, win=win)
         self.given_limits = self.budget.limits
         self.begin()
 
@@ -192,8 +199,9 @@ class Lab:
         gain = 0.0
         if base is not None and findings.head_score is not None:
             gain = findings.head_score - base
-        n = certification_trials(
-            gain, self.window.noise(), self.terms.win.alpha_headline, self.terms.win.looks
+        win = self.terms.win
+        n = win.confirm_trials or certification_trials(
+            gain, self.window.noise(), win.alpha_headline, win.looks
         )
         n = max([n, *(r.trials for r in self.terms.requirements.values())])
         limit_s = self.budget.limits.wall_s

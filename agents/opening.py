@@ -110,6 +110,8 @@ def open_lab(run: RunFolder, settings: Settings) -> Iterator[Lab]:
             scratch=Path(scratch) / "workspaces",
             coder_turns=settings.brain.coder_turns,
             ablate=settings.ablate,
+            confirm_trials=settings.confirm_trials,
+            measures_first=settings.noise == "first",
             screens=Screens(cheapest(profile) if settings.screens else ""),
             must_ask=lambda stage, _: stage == settings.approval.ask,
             approval=settings.approval,

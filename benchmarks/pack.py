@@ -143,6 +143,9 @@ class Win(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True)
     alpha_list: float = Field(default=0.05, gt=0, lt=0.5)
     looks: tuple[int, ...] = (2, 4, 8)
     """Trials per arm at which a race is looked at."""
+    confirm_trials: int | None = Field(default=None, ge=2)
+    """Trials per arm of a confirmation, declared beforehand and looked at once; by default it is
+    looked at as a race is."""
 
 
 class Manifest(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):

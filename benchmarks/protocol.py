@@ -116,6 +116,23 @@ class RunPlan:
     initial weights that are drawn from it cannot be drawn earlier."""
     n_workers: int = 1
     """Processes that run the program side by side, as torchrun would start them."""
+    serve: ServePlan | None = None
+    """The score stages that will follow, so that their processes can be started ahead."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServePlan:
+    """Score stages on what a run leaves.
+
+    The process of the first is started while that is collected and hashed, the next ones while the
+    one before answers. Until it is asked to load, which is when the process before it has ended,
+    such a process has run the harness's own lines alone.
+    """
+
+    entry: str
+    limits: Limits
+    times: int = 1
+    tensors: Literal["numpy", "torch"] = "torch"
 
 
 @dataclass(frozen=True, slots=True)

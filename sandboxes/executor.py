@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self, TypeVar
@@ -20,9 +21,11 @@ from typing import Self, TypeVar
 from novum.errors import UsageError
 from novum.sandboxes import gpus as nvidia
 from novum.sandboxes.slots import Slot, Stop
+from novum.sandboxes.turns import take_turn
 
 T = TypeVar("T")
 TOPOLOGY = Path("/sys/devices/system/cpu")
+RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class Executor:
         self._free = deque(self._slots)
         self._waiting: deque[asyncio.Future[Slot]] = deque()
         self._jobs: dict[int, _Job] = {}
+        self._turns: dict[int, ExitStack] = {}
+        self._retry: asyncio.TimerHandle | None = None
         self._pool = ThreadPoolExecutor(len(self._slots), thread_name_prefix="novum-slot")
 
     @property
@@ -109,10 +114,9 @@ class Executor:
             raise
 
     async def _acquire(self) -> Slot:
-        if self._free and not self._waiting:
-            return self._free.popleft()
         turn: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
+        self._hand_out()
         try:
             return await turn
         except asyncio.CancelledError:
@@ -123,13 +127,32 @@ class Executor:
             raise
 
     def _release(self, slot: Slot) -> None:
-        """Hand the slot to whoever has waited longest; nobody can slip in between."""
-        for turn in self._waiting:
-            if not turn.done():
-                self._waiting.remove(turn)
-                turn.set_result(slot)
-                return
+        """Give the slot back; whoever has waited longest gets it, nobody can slip in between."""
+        self._turns.pop(slot.index).close()
         self._free.append(slot)
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Give free slots to those who wait, first come first served.
+
+        A slot whose GPUs another process measures on is left alone and looked at again later.
+        """
+        for slot in tuple(self._free):
+            waiting = next((turn for turn in self._waiting if not turn.done()), None)
+            if waiting is None:
+                return
+            if (held := take_turn(slot.gpus)) is not None:
+                self._turns[slot.index] = held
+                self._free.remove(slot)
+                self._waiting.remove(waiting)
+                waiting.set_result(slot)
+        if self._free and self._waiting and self._retry is None:
+            loop = asyncio.get_running_loop()
+            self._retry = loop.call_later(RETRY_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._retry = None
+        self._hand_out()
 
     def _view(self, slot: Slot) -> SlotView:
         job = self._jobs.get(slot.index)
@@ -161,7 +184,7 @@ def make_slots(
     """
     cores = physical_cores() if cores is None else tuple(cores)
     if gpus is None:
-        gpus = tuple(gpu.uuid for gpu in nvidia.installed()) if n_gpus else ()
+        gpus = tuple(gpu.uuid for gpu in nvidia.visible()) if n_gpus else ()
     n_fit = len(cores) // n_cores
     if n_gpus:
         n_fit = min(n_fit, len(gpus) // n_gpus)

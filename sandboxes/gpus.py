@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +12,7 @@ from pathlib import Path
 from novum.errors import SandboxUnavailable
 
 INFORMATION = Path("/proc/driver/nvidia/gpus")
+ASK_S = 10.0
 # shared by all GPUs; the capability folder is needed for slices of a partitioned one
 CONTROL_NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-caps")
 
@@ -40,6 +44,32 @@ def installed(information: Path = INFORMATION, dev: Path = Path("/dev")) -> tupl
         numbers = sorted(int(minor) for minor in minors if minor.isdigit())
         return tuple(Gpu(uuid=str(i), minor=minor) for i, minor in enumerate(numbers))
     return tuple(sorted(found, key=lambda gpu: gpu.minor))
+
+
+def asked(program: str = "nvidia-smi") -> tuple[Gpu, ...]:
+    """What `nvidia-smi` lists: some containers hide the driver's own folder."""
+    if shutil.which(program) is None:
+        return ()
+    words = [program, "--query-gpu=index,uuid", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(words, capture_output=True, text=True, timeout=ASK_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    rows = [line.split(", ") for line in answer.stdout.splitlines()]
+    return tuple(Gpu(row[1], int(row[0])) for row in rows if len(row) == 2 and row[0].isdigit())
+
+
+def visible(information: Path = INFORMATION) -> tuple[Gpu, ...]:
+    """The GPUs that `CUDA_VISIBLE_DEVICES` names, in its order; all where it says nothing.
+
+    Raises:
+        SandboxUnavailable: it names one that is not here.
+    """
+    present = installed(information) or asked()
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return present
+    return choose([name for word in wanted.split(",") if (name := word.strip())], present)
 
 
 def choose(wanted: Sequence[str], present: Sequence[Gpu]) -> tuple[Gpu, ...]:

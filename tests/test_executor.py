@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,9 +14,11 @@ import pytest
 
 from novum.errors import UsageError
 from novum.sandboxes import Confinement, Exit, ExitCause
+from novum.sandboxes import executor as executors
 from novum.sandboxes.executor import Executor, make_slots, physical_cores
 from novum.sandboxes.process import ProcessSandbox
 from novum.sandboxes.slots import Slot, Stop
+from novum.sandboxes.turns import take_turn
 
 
 def test_slots_never_share_a_core() -> None:
@@ -69,6 +73,40 @@ async def test_jobs_start_in_the_order_in_which_they_came() -> None:
     async with Executor([Slot()]) as executor:
         await asyncio.gather(*(executor.run(work(i)) for i in range(20)))
     assert order == list(range(20))
+
+
+async def test_a_gpu_that_another_process_measures_on_is_left_alone_until_it_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "take_turn", lambda gpus: take_turn(gpus, tmp_path))
+    monkeypatch.setattr(executors, "RETRY_S", 0.02)
+    lock = tmp_path / "novum-gpu-a.lock"
+    hold = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2)"
+    hold += "; print('held', flush=True)"
+    hold += "; sys.stdin.read()"
+    words = [sys.executable, "-c", hold, str(lock)]
+    other = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdin is not None
+    with other:
+        assert other.stdout.readline() == "held\n"
+        async with Executor(make_slots(1, 1, cores=[0, 1], gpus=["a", "b"])) as executor:
+            ran = [await executor.run(lambda slot: slot.gpus[0]) for _ in range(3)]
+            assert ran == ["b"] * 3
+            go = threading.Event()
+            blocked = asyncio.create_task(executor.run(lambda _: go.wait(30)))
+            waiting = asyncio.create_task(executor.run(lambda slot: slot.gpus[0]))
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+            other.stdin.close()
+            assert await waiting == "a"
+            go.set()
+            await blocked
+    held = take_turn(["a", "b"], tmp_path)
+    assert held is not None, "both were given back"
+    assert take_turn(["b", "c"], tmp_path) is None
+    held.close()
+    nowhere = take_turn(["a"], tmp_path / "missing")
+    assert nowhere is not None, "a lock that cannot be made keeps nobody out"
 
 
 async def test_the_view_names_what_runs() -> None:

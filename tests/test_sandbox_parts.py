@@ -113,7 +113,9 @@ def test_folders_too_deep_to_look_into_count_as_excess(tmp_path: Path) -> None:
     assert "deeper" in (disk.excess([tmp_path], 1 << 30) or "")
 
 
-def test_gpus_are_chosen_by_index_or_uuid_and_bring_only_their_nodes(tmp_path: Path) -> None:
+def test_gpus_are_chosen_by_index_or_uuid_and_bring_only_their_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for bus, minor, uuid in (("b", 1, "GPU-bb"), ("a", 0, "GPU-aa")):
         (tmp_path / "gpus" / bus).mkdir(parents=True)
         (tmp_path / "gpus" / bus / "information").write_text(
@@ -128,6 +130,17 @@ def test_gpus_are_chosen_by_index_or_uuid_and_bring_only_their_nodes(tmp_path: P
     assert names == ["nvidia1", "nvidiactl", "nvidia-uvm"]
     with pytest.raises(SandboxUnavailable, match="GPU 7 was asked for and the driver lists 2"):
         gpus.choose(("7",), present)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpus.visible(tmp_path / "gpus") == present
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"1, {present[0].uuid}")
+    assert gpus.visible(tmp_path / "gpus") == (present[1], present[0])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus.visible(tmp_path / "gpus") == ()
+    program = tmp_path / "smi"
+    program.write_text("#!/bin/sh\necho '0, GPU-one'\necho '1, GPU-two'\n")
+    program.chmod(0o755)
+    assert [gpu.uuid for gpu in gpus.asked(str(program))] == ["GPU-one", "GPU-two"]
+    assert gpus.asked(str(tmp_path / "nothing")) == ()
 
 
 def test_where_the_driver_describes_nothing_the_device_nodes_name_the_gpus(tmp_path: Path) -> None:

@@ -88,3 +88,13 @@ def test_every_setting_says_what_it_is() -> None:
         *("budget.gpu_hours", "brain.planner", "brain.coder", "brain.auditor"),
     }, "only names that explain themselves go without a description"
     assert set(Settings.model_fields) >= {"threads", "slots", "policy"}
+
+
+def test_a_variable_of_the_harness_is_no_misspelt_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOVUM_COMPILE_CACHE", str(tmp_path))
+    assert load_settings(folder=tmp_path) == load_settings({}, folder=tmp_path)
+    monkeypatch.setenv("NOVUM_COMPILE_CACHES", str(tmp_path))
+    with pytest.raises(UsageError, match="NOVUM_COMPILE_CACHES"):
+        load_settings(folder=tmp_path)

@@ -56,6 +56,34 @@ def test_a_race_without_a_gain_stops_early_and_a_confirmation_does_not() -> None
     assert weak.outcome == "futile" and weak.n == 4
 
 
+def test_declared_trials_are_looked_at_once_with_the_whole_error_rate() -> None:
+    design = Design(alpha=0.01, futility=(), declared=5)
+    base, ours = draw(3, 9.0)
+    early = race(base[:4], ours[:4], None, design, better="higher")
+    assert early.outcome == "continue" and early.p_value is None and early.more_candidate == 1
+    done = race(base, ours, None, design, better="higher")
+    expected = stats.ttest_ind(ours[:5], base[:5], alternative="greater")
+    assert done.outcome == "accept" and done.n == 5
+    assert done.z == pytest.approx(expected.statistic)
+    assert done.p_value == pytest.approx(expected.pvalue)
+    assert done.bound == pytest.approx(stats.t.isf(0.01, 8))
+    crashed = race(base, [*ours[:4], None], None, design, better="higher")
+    assert crashed.method == "rank" and crashed.outcome == "inconclusive"
+    with pytest.raises(ValueError, match="two trials"):
+        Design(declared=1)
+
+
+def test_declared_trials_err_as_often_as_the_level_says() -> None:
+    rng = np.random.default_rng(7)
+    design = Design(alpha=0.05, futility=(), declared=5)
+    n = 4000
+    won = sum(
+        race(a, b, None, design, better="higher").outcome == "accept"
+        for a, b in rng.normal(size=(n, 2, 5)).tolist()
+    )
+    assert abs(won / n - 0.05) < 4 * (0.05 * 0.95 / n) ** 0.5
+
+
 def test_the_last_look_without_a_bound_reached_is_inconclusive() -> None:
     base, ours = draw(1, 0.0)
     result = confirm(base, ours, NOISE, better="higher")

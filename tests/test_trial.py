@@ -19,7 +19,15 @@ import pytest
 
 from novum.benchmarks.harness import harness_digest, run_trial, tree_hash
 from novum.benchmarks.pack import Profile, load_pack
-from novum.benchmarks.protocol import Graded, Grader, TrialContext, TrialRequest, TrialResult
+from novum.benchmarks.protocol import (
+    Graded,
+    Grader,
+    RunPlan,
+    ServePlan,
+    TrialContext,
+    TrialRequest,
+    TrialResult,
+)
 from novum.errors import DiskFull, SandboxLost, SandboxUnavailable, UsageError
 from novum.lab.records import TrialStatus
 from novum.sandboxes import Sandbox, find_sandbox
@@ -114,6 +122,51 @@ def is_running(mark: str) -> bool:
 
 
 # --- what an honest candidate gets ---
+
+
+def test_the_next_reader_is_started_ahead_and_loads_when_the_one_before_has_ended(
+    any_toy: Toy,
+) -> None:
+    load = """
+import os, time
+import harness
+
+def load(folder, device):
+    loaded_s = time.monotonic()
+    began_s = int(open("/proc/self/stat").read().rpartition(")")[2].split()[19]) / os.sysconf(2)
+    def answer(questions):
+        questions[:2] = began_s, loaded_s
+        return questions
+    return answer
+
+"""
+    seen: list[tuple[float, float, float]] = []
+    toy = any_toy.with_profile(score_s=60)
+    limits = toy.profile.limits(60)
+
+    class Twice(type(toy.grader())):  # type: ignore[misc]
+        def plan(self, request: TrialRequest) -> RunPlan:
+            plan: RunPlan = super().plan(request)
+            return replace(plan, serve=ServePlan("train", limits, 2, "numpy"))
+
+        def trial(self, context: TrialContext) -> Graded:
+            run = context.run_stage(self.plan(context.request))
+            for _ in range(3):  # one more than was planned
+                with context.score_stage(
+                    run.artifact, entry="train", limits=limits, tensors="numpy"
+                ) as session:
+                    time.sleep(0.5)
+                    answers = np.empty(4)
+                    session.call("", [np.zeros(4)], answers, timeout_s=30)
+                seen.append((answers[0], answers[1], time.monotonic()))
+            return Graded(0.0)
+
+    folders = PACK.folder, toy.profile, toy.scratch
+    result = toy.trial(START + SAVE, load=load, grader=Twice(*folders))
+    assert result.status is TrialStatus.FINISHED, result.error
+    (_, _, first_end), (began, loaded, second_end), (last_began, last_loaded, _) = seen
+    assert began < first_end < loaded, "started ahead, asked to load afterwards"
+    assert second_end < last_began + 0.05 and second_end < last_loaded
 
 
 def test_an_honest_trial_is_measured_from_outside(any_toy: Toy) -> None:

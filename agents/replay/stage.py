@@ -91,6 +91,8 @@ def make_lab(
         scratch=copy.path / "workspaces",
         coder_turns=settings.brain.coder_turns,
         ablate=settings.ablate,
+        confirm_trials=settings.confirm_trials,
+        measures_first=settings.noise == "first",
         clock=clock,
         **more,
     )

@@ -96,7 +96,7 @@ def main(words: list[str]) -> int:
     connection = _connect(address)  # before any line of the candidate runs
     sys.path.insert(0, candidate)
     memory, loaded = Memory(), None
-    library: NumpyTensors | TorchTensors | None = None
+    library = _library(tensors, device)
     while True:
         data, fds, _, _ = socket.recv_fds(connection, MESSAGE_BYTES, MAX_FDS)
         if not data:
@@ -105,7 +105,7 @@ def main(words: list[str]) -> int:
         try:
             if message["op"] == "load":
                 loaded = _load(candidate, entry, artifact, device)
-                library = TorchTensors(device) if tensors == "torch" else NumpyTensors()
+                library = library or TorchTensors(device)
             else:
                 memory.take(message["new"], list(fds))
                 assert library is not None
@@ -115,6 +115,20 @@ def main(words: list[str]) -> int:
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"[:ERROR_CHARS]}
         connection.sendall(json.dumps(answer).encode())
+
+
+def _library(tensors: str, device: str) -> NumpyTensors | TorchTensors | None:
+    """What is needed to hand over tensors, ready before anything is asked; where torch cannot be
+    had, the candidate is to say so."""
+    if tensors == "numpy":
+        return NumpyTensors()
+    try:
+        library = TorchTensors(device)
+        square = library.give(np.zeros((16, 16), np.float32))
+        square @ square  # wakes the device and its library of products
+    except Exception:
+        return None
+    return library
 
 
 def _load(candidate: str, entry: str, artifact: str, device: str) -> Any:

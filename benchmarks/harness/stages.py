@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import socket
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from novum.benchmarks.protocol import (
     Phase,
     RunOutcome,
     RunPlan,
+    ServePlan,
     TrialRequest,
 )
 from novum.errors import SandboxLost
@@ -72,6 +74,9 @@ class Stages:
         self._slot = slot
         self._born_s = time.monotonic()
         self._n_stages = 0
+        self._serve: ServePlan | None = None
+        self._ahead: _Server | None = None
+        self._n_ahead = 0
 
     def phase(self, name: str, **detail: Any) -> None:
         """See `TrialContext.phase`."""
@@ -112,6 +117,8 @@ class Stages:
 
     def close(self) -> None:
         """End what a grader launched and left, and give back what it used of the GPU."""
+        if self._ahead is not None:
+            self._ahead.close()
         self._open.close()
         devices.release(self.grader_device)
 
@@ -130,6 +137,7 @@ class Stages:
         with contextlib.ExitStack() as stack:
             with self._ours():
                 session = self._open_session(stack, artifact, entry, limits, tensors)
+                self._serve_ahead(artifact)
             try:
                 yield session
             finally:
@@ -194,6 +202,9 @@ class Stages:
         self._note_end("run", record.exit)
         self.claimed = record.claimed
         self._observe(record)
+        if record.started:
+            self._serve, self._n_ahead = plan.serve, 0
+            self._serve_ahead(folder / "output")
         asked_s = time.monotonic()
         kept = artifacts.collect(folder / "output", plan.artifact_bytes, record.deadline_epoch_s)
         self.observed["collect_s"] = time.monotonic() - asked_s
@@ -224,6 +235,34 @@ class Stages:
         limits: Limits,
         tensors: str,
     ) -> score.Session:
+        server, self._ahead = self._ahead, None
+        wanted = (artifact, entry, limits, tensors)
+        if server is None or server.made_for != wanted:
+            if server is not None:
+                server.close()
+            server = self._start_server(artifact, entry, limits, tensors)
+        stack.enter_context(server.opened)
+        session = score.Session(server.process)
+        try:
+            session.accept(server.listener)
+            asked_s = time.monotonic()
+            session.load(limits.wall_s)
+            self.observed["load_s"] = time.monotonic() - asked_s
+        except BaseException:
+            self._note_end("score", session.close())
+            raise
+        self.phase("loaded")
+        return session
+
+    def _serve_ahead(self, artifact: Path) -> None:
+        """Start the process of the next score stage, if one will follow."""
+        serve = self._serve
+        if serve is not None and self._ahead is None and self._n_ahead < serve.times:
+            self._n_ahead += 1
+            self._ahead = self._start_server(artifact, serve.entry, serve.limits, serve.tensors)
+
+    def _start_server(self, artifact: Path, entry: str, limits: Limits, tensors: str) -> _Server:
+        """Start a process that will load the artifact when it is asked to."""
         folder = self._stage_folder("score")
         # laid out anew: the run stage's copy has been within reach of the candidate
         lay_out(folder / "candidate", self.request.files)
@@ -239,20 +278,12 @@ class Stages:
             self.device,
             tensors,
         )
-        listener = stack.enter_context(wire.listening(folder / "harness" / score.SOCKET, 1))
-        process = self._sandbox.start(self._confine(argv, mounts, {}, limits))
-        stack.enter_context(self._slot.stop.kills(process))
-        session = score.Session(process)
-        try:
-            session.accept(listener)
-            asked_s = time.monotonic()
-            session.load(limits.wall_s)
-            self.observed["load_s"] = time.monotonic() - asked_s
-        except BaseException:
-            self._note_end("score", session.close())
-            raise
-        self.phase("loaded")
-        return session
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(wire.listening(folder / "harness" / score.SOCKET, 1))
+            process = self._sandbox.start(self._confine(argv, mounts, {}, limits))
+            stack.enter_context(self._slot.stop.kills(process))
+            made_for = (artifact, entry, limits, tensors)
+            return _Server(made_for, process, listener, stack.pop_all())
 
     def _stage_folder(self, name: str) -> Path:
         self._n_stages += 1
@@ -327,6 +358,22 @@ class Stages:
         except BaseException as error:
             self.bug = error
             raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """A process of the score stage that has not been asked for anything."""
+
+    made_for: tuple[Path, str, Limits, str]
+    process: SandboxedProcess
+    listener: socket.socket
+    opened: contextlib.ExitStack
+
+    def close(self) -> None:
+        """End a process that nobody will ask."""
+        with self.opened:
+            self.process.kill()
+            self.process.wait(score.DEATH_S)
 
 
 def judge_run(outcome: RunOutcome, plan: RunPlan) -> None:

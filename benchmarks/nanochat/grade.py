@@ -44,6 +44,7 @@ from novum.benchmarks.protocol import (
     Graded,
     RunPlan,
     ScoreSession,
+    ServePlan,
     TrialContext,
 )
 from novum.errors import PackError
@@ -128,7 +129,8 @@ class Grader:
         budget_s = self.profile.budget(request.fidelity)
         if request.smoke:
             budget_s = min(budget_s, self.profile.smoke_s)
-        outcome = context.run_stage(self.plan(budget_s))
+        n_readers = 2 if request.split == "sealed" and not request.smoke else 1
+        outcome = context.run_stage(self.plan(budget_s, n_readers))
         ended_s = time.monotonic()
         text = self.texts["sealed" if request.split == "sealed" else "validation"]
         if request.smoke:
@@ -137,7 +139,7 @@ class Grader:
         try:
             with self.session(context, outcome.artifact) as model:
                 bpb, probes, kept = self.read(model, text, rng)
-            if request.split == "sealed" and not request.smoke:
+            if n_readers > 1:
                 with self.session(context, outcome.artifact) as fresh:
                     probes += question_again(kept, fresh, context.device, rng)
         except BadLogits as error:
@@ -162,8 +164,10 @@ class Grader:
         """Tokens of the vocabulary, the boundary included."""
         return self.options.data.vocab_size
 
-    def plan(self, budget_s: float) -> RunPlan:
+    def plan(self, budget_s: float, n_readers: int = 1) -> RunPlan:
         """What the candidate gets: public facts before the clock starts, the text after.
+
+        What it leaves is read by `n_readers` processes, one after another.
 
         The harness adds `seed`, `device`, `budget_s` and `clock` to the facts.
         """
@@ -185,6 +189,7 @@ class Grader:
             limits=self.profile.limits(wall_s),
             artifact_bytes=self.profile.file_bytes,
             env=GPU_VARIABLES if self.profile.gpus else {},
+            serve=ServePlan("train", self.profile.limits(self.profile.score_s), n_readers),
         )
 
     def read(

@@ -30,6 +30,7 @@ from novum.benchmarks.protocol import (
     Graded,
     RunOutcome,
     RunPlan,
+    ServePlan,
     StreamPlan,
     TrialContext,
     TrialRequest,
@@ -164,6 +165,7 @@ class Grader(reading.Grader):
         assert self.tokens is not None
         profile = self.profile
         n_ranks = max(1, profile.gpus, profile.workers)
+        n_readers = 2 if request.split == "sealed" and not request.smoke else 1
         budget_s = profile.budget(request.fidelity)
         slack = reading.WALL_PER_CPU_S if profile.clock == "cpu" else 1.0
         stream = StreamPlan(
@@ -185,6 +187,7 @@ class Grader(reading.Grader):
             artifact_bytes=profile.file_bytes,
             stream=stream,
             n_workers=n_ranks,
+            serve=ServePlan("train", profile.limits(profile.score_s), n_readers),
         )
 
     def limit(self, split: str) -> float | None:

@@ -139,7 +139,7 @@ def run_confirm(facts: Facts, noise: NoiseModel, *, is_suspicious: bool) -> Test
         ]
         own_alpha = min(win.alpha_list, win.alpha_headline) if is_suspicious else win.alpha_list
         level = min(own_alpha, FDR.next_level(decided))
-    design = Design(alpha=level, futility=())
+    design = Design(alpha=level, futility=(), declared=win.confirm_trials)
     return _test(facts, noise, purpose, "sealed", design, "confirm", trusts_noise=False)
 
 

@@ -34,10 +34,11 @@ def unpaired_looks(
     candidate: FloatArray,
     noise_variance: FloatArray | float = 0.0,
     noise_df: float = 0.0,
+    looks: tuple[int, ...] = LOOKS,
 ) -> LookStatistics:
     """Compare two arms of signed scores, shape (..., trials), at each look that they reach."""
     gains, errors, degrees = [], [], []
-    for n in reached(min(reference.shape[-1], candidate.shape[-1])):
+    for n in reached(min(reference.shape[-1], candidate.shape[-1]), looks):
         x, y = candidate[..., :n], reference[..., :n]
         with np.errstate(over="ignore", invalid="ignore"):
             squares = (x.var(axis=-1) + y.var(axis=-1)) * n
@@ -53,14 +54,16 @@ def unpaired_looks(
     return _statistics(gains, errors, degrees)
 
 
-def paired_looks(reference: FloatArray, candidate: FloatArray) -> LookStatistics:
+def paired_looks(
+    reference: FloatArray, candidate: FloatArray, looks: tuple[int, ...] = LOOKS
+) -> LookStatistics:
     """Compare two arms that share a seed trial by trial, from their differences alone.
 
     The noise model's variance is not used: how far a change keeps a seed's luck is known only
     for arms already measured. So this is exact under any correlation, none included.
     """
     gains, errors, degrees = [], [], []
-    for n in reached(min(reference.shape[-1], candidate.shape[-1])):
+    for n in reached(min(reference.shape[-1], candidate.shape[-1]), looks):
         difference = candidate[..., :n] - reference[..., :n]
         gains.append(difference.mean(axis=-1))
         errors.append(np.sqrt(difference.var(axis=-1, ddof=1) / n))
@@ -68,9 +71,9 @@ def paired_looks(reference: FloatArray, candidate: FloatArray) -> LookStatistics
     return _statistics(gains, errors, degrees)
 
 
-def reached(n_trials: int) -> tuple[int, ...]:
+def reached(n_trials: int, looks: tuple[int, ...] = LOOKS) -> tuple[int, ...]:
     """Return the looks for which `n_trials` an arm are enough."""
-    return tuple(n for n in LOOKS if n <= n_trials)
+    return tuple(n for n in looks if n <= n_trials)
 
 
 def _statistics(

@@ -1,4 +1,5 @@
-"""RACE and CONFIRM: is a candidate better? Decided at 2, 4 and 8 trials an arm and nowhere else.
+"""RACE and CONFIRM: is a candidate better? Decided at 2, 4 and 8 trials an arm and nowhere else,
+or once at a number of trials that was declared beforehand.
 
 Both are pure functions of the recorded trials. They replay the looks in order, so what a caller
 looked at in between, or how often it asked, changes nothing.
@@ -16,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from novum.evals.significance.bounds import adjusted_p, bound
-from novum.evals.significance.distributions import t_sf
+from novum.evals.significance.distributions import t_isf, t_sf
 from novum.evals.significance.looks import LOOKS, LookStatistics, paired_looks, unpaired_looks
 from novum.evals.significance.noise import NoiseModel
 from novum.evals.significance.ranks import compare_ranks
@@ -35,8 +36,17 @@ class Design:
     alpha: float = 0.05
     n_looks: int = len(LOOKS)
     futility: tuple[float, ...] = FUTILITY
+    declared: int | None = None
+    """Trials an arm of a test that is looked at once, in place of the looks of a race."""
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Trials an arm at each look."""
+        return LOOKS[: self.n_looks] if self.declared is None else (self.declared,)
 
     def __post_init__(self) -> None:
+        if self.declared is not None and self.declared < 2:
+            raise ValueError(f"a test takes two trials an arm or more, not {self.declared}")
         if not 0 < self.alpha < 0.5 or not 1 <= self.n_looks <= len(LOOKS):
             raise ValueError(f"a race has 1 to {len(LOOKS)} looks and 0 < alpha < 0.5, not {self}")
 
@@ -112,7 +122,7 @@ def race(
     base = measured(ran)
     paired = paired and noise is not None and noise.pairing_pays
     n_measured = min(len(base), len(scores))
-    looks = LOOKS[: design.n_looks]
+    looks = design.looks
     seen: list[_Look] = []
     for k, n in enumerate(looks):
         if n > n_measured:
@@ -163,23 +173,31 @@ def _look(
     """Compare the first n trials of both arms at the look that they end with."""
     n, n_crashed = len(scores), int((~np.isfinite(scores)).sum())
     if n_crashed:
-        r = compare_ranks(base, scores, design.alpha / len(LOOKS))
-        p = min(1.0, r.p_value * len(LOOKS))
+        n_shared = len(LOOKS) if design.declared is None else 1
+        r = compare_ranks(base, scores, design.alpha / n_shared)
+        p = min(1.0, r.p_value * n_shared)
         return _Look(n, r.z, r.bound, r.shift, nan, r.low, r.high, p, "rank", n_crashed)
     noise_df = noise.df if noise is not None and not paired else 0
     if paired:
-        looks = paired_looks(base, scores)
+        looks = paired_looks(base, scores, LOOKS if design.declared is None else (n,))
     else:
         looks = unpaired_looks(
-            base, scores, noise.variance if noise and noise_df else 0.0, noise_df
+            base,
+            scores,
+            noise.variance if noise and noise_df else 0.0,
+            noise_df,
+            LOOKS if design.declared is None else (n,),
         )
     return _t_look(n, looks, noise_df, design, paired)
 
 
 def _t_look(n: int, looks: LookStatistics, noise_df: float, design: Design, paired: bool) -> _Look:
     gain, error, t = float(looks.gain[-1]), float(looks.error[-1]), float(looks.t[-1])
-    needed = bound(design.alpha, noise_df, looks.df[-1], paired)
-    p = adjusted_p(t_sf(t, looks.df[-1]), noise_df, paired)
+    if design.declared is None:
+        needed = bound(design.alpha, noise_df, looks.df[-1], paired)
+        p = adjusted_p(t_sf(t, looks.df[-1]), noise_df, paired)
+    else:  # one look has the whole error rate to itself
+        needed, p = t_isf(design.alpha, looks.df[-1]), t_sf(t, looks.df[-1])
     half = needed * error
     method: Literal["t", "paired t"] = "paired t" if paired else "t"
     return _Look(n, t, needed, gain, error, gain - half, gain + half, p, method, 0)

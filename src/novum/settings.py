@@ -27,6 +27,8 @@ from novum.errors import UsageError
 
 PREFIX = "NOVUM_"
 FILE = "novum.toml"
+OTHER_VARIABLES = ("NOVUM_COMPILE_CACHE",)
+"""Variables that begin like settings and belong to the harness."""
 SECRETS = ("api_key", "url")
 """Keys whose values are not repeated in an error."""
 Role = Literal["planner", "coder", "auditor"]
@@ -183,6 +185,12 @@ class Settings(BaseSettings):
     """Trials that run side by side; by default as many as the cores or GPUs carry."""
     policy: str = "frontier"
     """How the next candidate to build on is chosen."""
+    confirm_trials: int | None = Field(default=None, ge=2, le=64)
+    """Trials an arm of each confirmation and of the final test, declared beforehand and looked at
+    once. By default as few as decide it are run: 2, 4 or 8."""
+    noise: Literal["first", "needed"] = "first"
+    """When the start is measured: before anything else, or only once the trial of an idea has to be
+    compared with it (`needed`), which a claim (`novum submit --claim`) never has."""
     ablate: float = Field(default=0.1, ge=0, lt=1)
     """After a champion is confirmed, each of its changes is taken out once to say what it is worth,
     with so many trials as a share of those before. 0 leaves it out."""
@@ -300,7 +308,7 @@ def _check_keys(
 def _check_variables() -> None:
     known = {PREFIX + key.upper().replace(".", "__"): key for key, _ in keys()}
     for name in os.environ:
-        if name.startswith(PREFIX) and name not in known:
+        if name.startswith(PREFIX) and name not in (*known, *OTHER_VARIABLES):
             close = get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f" Did you mean {close[0]}?" if close else ""
             raise UsageError(f"the environment has an unknown setting {name}.{hint}")

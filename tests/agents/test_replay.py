@@ -37,7 +37,7 @@ def recorded(make_lab: Any) -> Any:
     return make
 
 
-def keep_settings(lab: Any) -> RunFolder:
+def keep_settings(lab: Any, **more: Any) -> RunFolder:
     """`run.toml` with the settings of the lab, as `novum run` writes it."""
     from novum.lab.toml import dumps
     from novum.settings import restore_settings
@@ -51,7 +51,7 @@ def keep_settings(lab: Any) -> RunFolder:
         "budget": {"experiments": lab.budget.limits.experiments},
     }
     values["budget"] = {k: v for k, v in values["budget"].items() if v is not None}
-    settings: Settings = restore_settings(values)
+    settings: Settings = restore_settings({**values, **more})
     info = {**folder.info, "settings": settings.saved(), "slots": lab.runner.n_slots}
     (folder.path / "run.toml").write_text(dumps(info))
     lab.ledger.close()
@@ -194,6 +194,17 @@ async def test_what_was_handed_in_from_outside_is_made_again(make_lab: Any) -> N
     await work(lab, 1)
     folder = keep_settings(lab)
     found = await check(folder)
+    assert found.problem == "" and found.is_whole
+
+
+async def test_a_claim_is_made_again_with_the_trials_that_were_declared(make_lab: Any) -> None:
+    given = {"brain": {"default": "external"}, "budget": {"experiments": 1}}
+    lab = make_lab(**given, noise="needed", confirm_trials=3)
+    move = {"files": lab.run.blobs.put(packed({"solve.py": b"RATE = 3.0\n"})), "claim": True}
+    idea = {"hypothesis": "a better rate", "kind": "systems", "move": move}
+    lab.ledger.add_directive(Directive("d1", "Try it.", action={"idea": idea}))
+    await work(lab, 1)
+    found = await check(keep_settings(lab, noise="needed", confirm_trials=3))
     assert found.problem == "" and found.is_whole
 
 

@@ -359,6 +359,47 @@ async def test_a_stop_is_obeyed_before_the_next_iteration_begins(make_lab: Any) 
     assert lab.findings.n_proposals <= begun + 1  # one may be planning when it is said
 
 
+async def test_a_claim_goes_to_the_final_test_with_the_trials_that_were_declared(
+    make_lab: Any,
+) -> None:
+    given = {"brain": {"default": "external"}, "budget": {"experiments": 1}}
+    lab = make_lab(**given, noise="needed", confirm_trials=3)
+    move = {
+        "files": lab.run.blobs.put(packed({"solve.py": b'RATE = 1.0\nF = "alpha"\n'})),
+        "claim": True,
+    }
+    idea = {"hypothesis": "a better rate", "kind": "systems", "move": move}
+    lab.ledger.add_directive(Directive("d1", "Try it.", action={"idea": idea}))
+    summary = await work(lab, 1)
+    assert summary.is_confirmed
+    ran = Counter(t.purpose for t in lab.ledger.trials())
+    assert ran == {Purpose.SMOKE: 1, Purpose.CERTIFY: 6}
+    headline = lab.headline()
+    assert headline is not None
+    (test,) = (e for e in lab.ledger.evidence(proposal=headline.proposal) if e.step == "confirm")
+    assert test.detail["n"] == 3
+    dropped = lab.ledger.event("dropped:p0-0")
+    assert dropped is not None and "without a search" in dropped.payload["reason"]
+    check_whole(lab)
+    resumed = make_lab(**given, noise="needed", confirm_trials=8)
+    assert (await work(resumed, 1)).is_confirmed
+    assert len(resumed.ledger.trials()) == 7, "a test that was begun keeps its number"
+
+
+async def test_what_passed_the_gate_is_certified_when_the_budget_ends_before_a_race(
+    make_lab: Any,
+) -> None:
+    lab = make_lab(brain={"default": "external"}, budget={"experiments": 1})
+    lab.policy.race_at = 1e9
+    move = {"files": lab.run.blobs.put(packed({"solve.py": b'RATE = 1.0\nF = "alpha"\n'}))}
+    idea = {"hypothesis": "a better rate", "kind": "systems", "move": move}
+    lab.ledger.add_directive(Directive("d1", "Try it.", action={"idea": idea}))
+    summary = await work(lab, 1)
+    assert {t.purpose for t in lab.ledger.trials()} >= {Purpose.SEARCH, Purpose.CERTIFY}
+    assert not lab.ledger.trials(purpose=Purpose.RACE)
+    assert summary.is_confirmed
+
+
 async def test_ideas_from_outside_are_tested_like_any_other_and_threads_wait_for_them(
     make_lab: Any,
 ) -> None:

@@ -6,12 +6,13 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from novum.agents.claims import CLAIM
 from novum.agents.outside import FILES, packed
 from novum.app.steering import Steering
 from novum.benchmarks.pack import Pack, find_pack
 from novum.errors import ToolError, UsageError
 from novum.lab.ledger import Ledger
-from novum.lab.records import Kind
+from novum.lab.records import Json, Kind
 from novum.lab.run import RunFolder
 from novum.tools.patch import ApplyPatch, apply_patch
 from novum.tools.workspace import IGNORED, Workspace
@@ -33,8 +34,11 @@ def hand_in(
     hypothesis: str,
     kind: str,
     author: str,
+    is_claim: bool = False,
 ) -> str:
     """Write the idea to test these files; returns the id of its directive.
+
+    A claim goes to the final test without a search.
 
     Raises:
         UsageError: the hypothesis or the kind is none, or the run goes on without isolation only
@@ -54,7 +58,9 @@ def hand_in(
         )
     if kind not in list(Kind):
         raise UsageError(f"no kind {kind!r}; there is {', '.join(Kind)}.")
-    move = {FILES: run.blobs.put(packed(files))}
+    move: Json = {FILES: run.blobs.put(packed(files))}
+    if is_claim:
+        move[CLAIM] = True
     idea = {"hypothesis": hypothesis, "kind": kind, "move": move, "parents": [parent]}
     return Steering(ledger, author).say(f"Try: {hypothesis}", {"idea": idea}).split()[0]
 
@@ -78,6 +84,10 @@ def outcome(ledger: Ledger, directive: str) -> dict[str, str]:
                 told["later"] = f"{test.label} ({test.split} data): {test.reason}"
         return told
     if dropped := ledger.event(f"dropped:{proposal}"):
+        if ledger.event(f"{CLAIM}:{dropped.payload['tree']}"):
+            tests = ledger.verdicts(tree=dropped.payload["tree"], last=1)
+            told = {"proposal": proposal}
+            return told | {"verdict": str(tests[0].label), "why": tests[0].reason} if tests else {}
         return {"proposal": proposal, "dropped": dropped.payload["reason"]}
     return {}
 

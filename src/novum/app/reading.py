@@ -55,7 +55,7 @@ class Reading:
 
     def _by_role(self, role: str) -> Candidate:
         story = self.story
-        if role == "start":
+        if role == "start" and story.candidates:
             return next(iter(story.candidates.values()))
         if role == "champion" and story.champion is not None:
             return story.candidates[story.champion[0]]

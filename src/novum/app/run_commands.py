@@ -63,6 +63,12 @@ def run(
     approve: Approve = None,
     approve_wait: ApproveWait = None,
     yes: Yes = False,
+    confirm_trials: Annotated[
+        int | None, typer.Option(help="Trials an arm of the final test (default: what decides it).")
+    ] = None,
+    noise: Annotated[
+        str | None, typer.Option(help="Measure the start first (default), or when `needed`.")
+    ] = None,
     memory: Annotated[
         str | None,
         typer.Option(help="Folder or http://HOST:PORT that carries lessons from run to run."),
@@ -84,7 +90,7 @@ def run(
         sandbox, runs, approve, approve_wait, yes,
     )  # fmt: skip
     given |= {"benchmark": benchmark, "profile": profile, "start": start, "policy": policy}
-    given |= {"memory": {"where": memory}}
+    given |= {"memory": {"where": memory}, "confirm_trials": confirm_trials, "noise": noise}
     settings = load_settings(given)
     if problems is not None:
         update = {"benchmark": f"{settings.benchmark}:{problems}"}

@@ -54,6 +54,9 @@ def submit(
     parent: Annotated[str, typer.Option(help="Candidate that it starts from.")] = "best",
     kind: Annotated[str, typer.Option(help="What the change is about.")] = "architecture",
     author: Annotated[str, typer.Option(help="Who hands it in.")] = "external",
+    claim: Annotated[
+        bool, typer.Option("--claim", help="No search: straight to the final test.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the verdict.")] = False,
     runs: Runs = None,
     as_json: AsJson = False,
@@ -84,7 +87,14 @@ def submit(
     files = changed_files(pack_of(place), base, change)
     with place.ledger() as ledger:
         id = hand_in(
-            place, ledger, files, parent=tree, hypothesis=hypothesis, kind=kind, author=author
+            place,
+            ledger,
+            files,
+            parent=tree,
+            hypothesis=hypothesis,
+            kind=kind,
+            author=author,
+            is_claim=claim,
         )
         if place.holder() is None:
             hint = f"no process works on the run; `novum resume {place.name}` takes it up"
