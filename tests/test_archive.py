@@ -219,15 +219,51 @@ def test_a_reader_cannot_write_and_what_is_not_there_is_named(archive: Archive) 
         Archive.open(archive.path.parent / "other.git")
 
 
-def test_a_lock_that_a_killed_writer_left_is_dropped_by_the_next_one(tmp_path: Path) -> None:
+def test_what_a_killed_writer_left_stops_nobody(tmp_path: Path) -> None:
     archive = Archive.create(tmp_path / "archive.git")
     files = {"a.py": b"x = 1\n"}
-    tree = archive.tree_of(files)
-    stale = tmp_path / "archive.git" / "refs" / "candidates" / f"{tree}.lock"
-    stale.parent.mkdir(parents=True, exist_ok=True)
-    stale.touch()
+    tree, commit = put(Archive.create(tmp_path / "other.git"), files)
+    lock = archive.path / "refs" / "candidates" / f"{tree}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    half = archive.path / "objects" / f"tmp_obj_{tree}"
+    for left in (lock, half):
+        left.write_bytes(b"hal")
+        left.chmod(0o444)
+    assert put(archive, files) == (tree, commit)
+    assert not lock.exists() and not half.exists()
+    champion = archive.path / "refs" / "heads" / "champion.lock"
+    champion.touch()
     with pytest.raises(OSError, match="lock"):
-        archive.put(files, (), "First", {}, 0.0)
-    again = Archive.open(tmp_path / "archive.git")
+        archive.set_ref(CHAMPION, commit)
+    again = Archive.open(archive.path)
     again.drop_stale_locks()
-    assert again.put(files, (), "First", {}, 0.0)[0] == tree
+    again.set_ref(CHAMPION, commit)
+    assert again.commit_of(CHAMPION) == commit
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"train.py": TEXT, "model/block.py": b"\x00\xff", "empty": b"", "model/deep/a.py": b"1"},
+        {"a/b.py": b"1", "a.py": b"2", "a-b.py": b"3", "ünïcode.py": b"4"},
+    ],
+)
+def test_objects_are_what_git_itself_would_write(tmp_path: Path, files: dict[str, bytes]) -> None:
+    archive = Archive.create(tmp_path / "archive.git")
+    first, start = put(archive, {"start.py": b"0"})
+    tree, commit = archive.put(files, [start, start], "Grüße", {"Brain": "x\ny"}, 1_700_000_000.5)
+    repository = pygit2.Repository(str(archive.path))
+    index = pygit2.Index()
+    for name, content in files.items():
+        blob = repository.create_blob(content)
+        index.add(pygit2.IndexEntry(name, blob, pygit2.enums.FileMode.BLOB))
+    assert str(index.write_tree(repository)) == tree
+    who = pygit2.Signature("Novum", "novum@localhost", 1_700_000_000, 0)
+    message, of = archive.message(commit), [pygit2.Oid(hex=start)]
+    assert message == "Grüße\n\nBrain: x y\n"
+    made = repository.create_commit(None, who, who, message, pygit2.Oid(hex=tree), of)
+    assert str(made) == commit
+    check = ["git", "--git-dir", str(archive.path), "fsck", "--strict", "--no-dangling"]
+    subprocess.run(check, check=True, capture_output=True)
+    archive.pack()
+    assert archive.files(tree) == files and archive.files(first) == {"start.py": b"0"}

@@ -17,9 +17,10 @@ import pygit2
 from pygit2.enums import FileMode, Option, SortMode
 
 from novum.errors import DiskFull, RecordError, UnknownName, UsageError
+from novum.lab.loose import LooseWriter
 from novum.lab.packing import LooseFiles
 from novum.lab.paths import check_names
-from novum.lab.trees import tree_hash
+from novum.lab.trees import Objects, collect, commit, tree_hash
 
 AUTHOR = ("Novum", "novum@localhost")
 CANDIDATES = "refs/candidates/"
@@ -75,6 +76,7 @@ class Archive:
         self.path = path
         self.read_only = read_only
         self._loose = LooseFiles(repository, path, CANDIDATES)
+        self._writer = LooseWriter(path)
         self._read: dict[str, dict[str, bytes]] = {}
 
     @classmethod
@@ -133,17 +135,19 @@ class Archive:
         """
         self._check_writable()
         with self._lock, _writes(self.path):
-            tree = self._write_tree(files)
-            name = CANDIDATES + str(tree)
-            if name in self._repo.references:
-                return str(tree), str(self._repo.references[name].target)
-            who = pygit2.Signature(*AUTHOR, int(author_s), 0)
-            text = _message(message, trailers)
-            oids = [self._commit(parent).id for parent in dict.fromkeys(parents)]
-            commit = self._repo.create_commit(None, who, who, text, tree, oids)
-            self._repo.references.create(name, commit)
-            self._loose.count(3)
-            return str(tree), str(commit)
+            check_names(files)
+            objects: Objects = {}
+            tree = collect(files, objects)
+            name = CANDIDATES + tree
+            if (known := self._repo.references.get(name)) is not None:
+                return tree, str(known.target)
+            who = f"{AUTHOR[0]} <{AUTHOR[1]}> {int(author_s)} +0000"
+            of = tuple(str(self._commit(parent).id) for parent in dict.fromkeys(parents))
+            made = commit(tree, of, who, _message(message, trailers), objects)
+            n_new = self._writer.write(objects)
+            self._writer.point(name, made)
+            self._loose.count(n_new)
+            return tree, made
 
     def tree_of(self, files: Mapping[str, bytes]) -> str:
         """The tree hash that these files have or would have; writes no candidate."""
