@@ -30,6 +30,8 @@ from novum.sandboxes.registry import find_sandbox
 from novum.sandboxes.slots import Slot
 
 CACHE = Path("~/.cache/novum")
+MOST_LINES = 8
+"""How many lines of an error are shown: its end says the most."""
 MOST_REMARKS = 12
 """How many remarks on one trial a person wants to read."""
 
@@ -149,15 +151,26 @@ def line(pack: Pack, seed: int, result: TrialResult) -> str:
     digits = pack.manifest.metric.digits
     value = "–" if result.metric is None else f"{result.metric:.{digits}f}"
     bad = failed_probes(result)
-    remark = result.error.splitlines()[0] if result.error else ""
+    remark = in_a_line(result.error)
     remark = f"fails {', '.join(bad)}" if bad else remark
     seconds = result.observed.get("trial_s", math.nan)
     return f"seed {seed:>10}  {value:>12}  {seconds:7.1f} s  {result.status}  {remark}".rstrip()
 
 
+def in_a_line(error: str) -> str:
+    """An error by its first line, and by its last one where that is what a traceback ends with."""
+    lines = [text for text in error.splitlines() if text.strip()]
+    if not lines:
+        return ""
+    head, _, rest = lines[0].partition("Traceback (most recent call last)")
+    return f"{head}{lines[-1].strip()}" if rest else lines[0]
+
+
 def report(pack: Pack, seed: int, result: TrialResult) -> str:
     """One trial for a person: its line, what its probes object to or note, where its traces lie."""
-    return "\n".join([line(pack, seed, result), *(f"  {said}" for said in remarks(result))])
+    told = line(pack, seed, result)
+    rest = [text for text in result.error.splitlines() if text.strip() and text not in told]
+    return "\n".join([told, *(f"  {said}" for said in (*rest[-MOST_LINES:], *remarks(result)))])
 
 
 def remarks(result: TrialResult) -> list[str]:

@@ -270,6 +270,20 @@ def run(x, y):
     assert f"forged {kind}" in found[0].log
 
 
+def test_a_kernel_that_takes_more_memory_than_the_limit_is_told_so(tmp_path: Path) -> None:
+    source = "import torch\n\n\ndef run(x, y):\n    y.copy_(torch.ones(1 << 29)[: len(x)])\n"
+    problem = load_problem(write_problem(tmp_path / "doubling", (64,)))
+    plan = replace(PLAN, limits=replace(PLAN.limits, memory_bytes=1 << 30))
+    launch = ProcessSandbox().start
+    with (
+        RefereeProcess("cpu") as referee,
+        Evaluator(plan, launch, referee, CEILINGS) as evaluator,
+    ):
+        (found,) = evaluate(evaluator, problem, source).results
+    assert found.status is Status.RUNTIME_ERROR
+    assert "its sandbox ended: out of memory, limit 1 GiB" in found.log, found.log
+
+
 def test_a_device_that_is_not_there_is_nobody_s_fault(tmp_path: Path) -> None:
     problem = load_problem(write_problem(tmp_path / "doubling"))
     launch = ProcessSandbox().start

@@ -41,9 +41,12 @@ ALLOWED = tuple(
 
 _DRIVER = """
 import glob, json, shutil, sys
+import torch
 from torch.utils.cpp_extension import load
 from pathlib import Path
 job = json.loads(Path(sys.argv[1]).read_text())
+if job["with_cuda"] and not torch.version.cuda:
+    sys.exit("the PyTorch of this machine is built without CUDA: it cannot load CUDA C++")
 try:
     load(name=job["name"], sources=job["sources"], extra_cflags=job["cflags"],
          extra_cuda_cflags=job["cuda_cflags"],
@@ -160,7 +163,7 @@ def build(solution: Solution, launch: Launch, architecture: str = "") -> dict[st
         end = process.wait(BUILD.wall_s + 30)
         if end is None or end.cause is not ExitCause.EXITED or end.code != 0:
             said = f"{end.stdout}\n{end.stderr}"[-2500:] if end is not None else "no answer"
-            raise BuildFailed(f"the build failed: {said}")
+            raise BuildFailed(f"the build failed: {said.strip()}")
         module = work / f"{MODULE}.so"
         if module.is_symlink() or not module.is_file() or module.stat().st_size > LARGEST_MODULE:
             raise BuildFailed("the build left no module of a reasonable size")

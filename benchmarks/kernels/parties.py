@@ -61,11 +61,14 @@ class Party:
         who: str,
         at_close: Callable[[], None] | None = None,
         claims: frozenset[str] = CLAIMS,
+        why: Callable[[], str] | None = None,
     ) -> None:
+        """`why` says what is known of the end of a process that died."""
         self._channel = channel
         self._who = who
         self._at_close = at_close
         self._claims = claims
+        self._why = why
         self.is_gone = False
 
     def ask(
@@ -88,7 +91,10 @@ class Party:
             self.close()
             kind = "TIMEOUT" if late else "RUNTIME_ERROR"
             what = f"took longer than {timeout_s:g} s" if late else "died"
-            raise PartyFailed(kind, f"{self._who} {what} in `{message['do']}` ({error})") from error
+            known = self._why() if self._why is not None and not late else ""
+            raise PartyFailed(
+                kind, f"{self._who} {what} in `{message['do']}` ({known or error})"
+            ) from error
         wire.close_all(stray)
         if "last" in reply:
             self.close()

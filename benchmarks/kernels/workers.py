@@ -21,8 +21,10 @@ from novum.benchmarks.kernels.parties import (
     PartyFailed,
     listen,
 )
-from novum.sandboxes.protocol import Confinement, Exit, Limits, Mount
+from novum.sandboxes.protocol import Confinement, Exit, ExitCause, Limits, Mount
 
+DYING_S = 1.0
+"""How long a sandbox that has lost a process may take to end itself."""
 SERVED = ("wire.py", "tensors.py", "answers.py", "timed.py", "runner.py", "worker.py")
 
 
@@ -90,6 +92,7 @@ class Workers:
                 gpus=gpus,
             )
         )
+        self._memory_bytes = limits.memory_bytes
         self._control: socket.socket | None = None
         self._lock = threading.Lock()
 
@@ -140,7 +143,18 @@ class Workers:
             except (wire.WireError, KeyError, ValueError) as error:
                 channel.close()
                 raise PartyFailed("RUNTIME_ERROR", f"the worker is gone: {error}") from error
-        return Party(channel, "the candidate's process", lambda: self._end(pid))
+        return Party(
+            channel, "the candidate's process", lambda: self._end(pid), why=self._why_it_died
+        )
+
+    def _why_it_died(self) -> str:
+        """What the sandbox says when it has ended with its processes; empty when it has not."""
+        self.exit = self._process.wait(DYING_S)
+        if self.exit is None:
+            return ""
+        limit = f", limit {self._memory_bytes / 2**30:.3g} GiB"
+        is_full = self.exit.cause is ExitCause.OUT_OF_MEMORY
+        return f"its sandbox ended: {self.exit.cause.replace('-', ' ')}{limit if is_full else ''}"
 
     def _end(self, pid: int) -> None:
         """Have a child ended: one that hangs would go on using the device."""
