@@ -21,8 +21,11 @@ from novum.benchmarks.nanochat.tables import (
     page,
     read_trials,
     tables,
+    trials_of_run,
 )
 from novum.errors import UsageError
+from novum.lab.records import Outcome, Probe, Purpose, TrialStatus
+from novum.lab.run import RunFolder
 
 RESULTS = Path(nanochat.__file__).parent / "results"
 
@@ -95,3 +98,43 @@ def test_trials_that_cannot_be_read_change_nothing(
     assert main([str(tmp_path / "results"), "--keep", str(tmp_path / "bad.jsonl")]) == 2
     assert "does not hold trials" in capsys.readouterr().err
     assert (tmp_path / "results" / "trials.jsonl").read_bytes() == before
+
+
+def test_the_trials_of_a_run_are_taken_over_by_the_trees_of_the_arms(tmp_path: Path) -> None:
+    shutil.copytree(RESULTS, tmp_path / "results")
+    arms = setting()["arms"]
+    run = RunFolder.create(tmp_path, "r", benchmark="nanochat", profile="gpu", settings={})
+    passed = Probe("suffix", Outcome.PASS, "the same")
+    purposes = {"smoke": Purpose.SMOKE, "modern": Purpose.CERTIFY, "plus": Purpose.CERTIFY}
+    with run.ledger() as ledger:
+        for i, (name, purpose) in enumerate(purposes.items()):
+            tree = arms.get(name, arms["plus"])["tree"]
+            trial = ledger.launch_trial(
+                f"e{i}",
+                tree=tree,
+                proposal="certify",
+                purpose=purpose,
+                split="sealed",
+                fidelity="full",
+                harness="h",
+                hardware="1x GPU",
+                slot=0,
+                nonce=run.nonce,
+                benchmark="nanochat",
+                profile="gpu",
+            )
+            seen = {"used_s": 120.0 + i, "other": 1.0}
+            ledger.end_trial(
+                trial.id,
+                TrialStatus.FINISHED,
+                metric=0.6 - i / 100,
+                observed=seen,
+                probes=(passed,),
+            )
+    assert main([str(tmp_path / "results"), "--run", str(run.path)]) == 0
+    modern, plus = read_trials(tmp_path / "results" / "trials.jsonl")
+    assert (modern["arm"], plus["arm"], modern["split"]) == ("modern", "plus", "sealed")
+    assert plus["observed"] == {"used_s": 122.0} and plus["probes"] == {"suffix": "pass"}
+    assert "| plus | sealed |" in (tmp_path / "results" / "README.md").read_text()
+    with pytest.raises(UsageError, match="is of no arm"):
+        trials_of_run(run.path, {"modern": arms["modern"]})

@@ -2,10 +2,12 @@
 
     python -m novum.benchmarks.nanochat.tables benchmarks/nanochat/results
     python -m novum.benchmarks.nanochat.tables benchmarks/nanochat/results --keep DRIVER_OUTPUT
+    python -m novum.benchmarks.nanochat.tables benchmarks/nanochat/results --run runs/NAME
 
 The folder holds `setting.json` (device, versions, corpus, arms, which trials chose an arm),
 `trials.jsonl` (a trial a line) and `README.md`, of which only what stands between the two marks is
-written. `--keep` first takes over the trials that a driver left, without their logs.
+written. `--keep` first takes over the trials that a driver left, without their logs, and `--run`
+those of a run's ledger, smoke tests left out, by the trees of the arms.
 """
 
 from __future__ import annotations
@@ -66,6 +68,30 @@ def read_trials(path: Path) -> list[dict[str, Any]]:
             row["arm"], row["seed"], row["status"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} does not hold trials, a line each: {error!r}") from error
+    return rows
+
+
+def trials_of_run(folder: Path, arms: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Trials of a run, as a driver would have written them; `arms` says which tree is which arm.
+
+    Raises:
+        UsageError: there is no such run, or a trial is of no arm.
+    """
+    from novum.lab.records import Purpose
+    from novum.lab.run import RunFolder
+
+    names = {arm["tree"]: name for name, arm in arms.items()}
+    rows = []
+    with RunFolder.open(folder).ledger(read_only=True) as ledger:
+        for trial in ledger.trials():
+            if trial.purpose is Purpose.SMOKE:
+                continue
+            if trial.tree not in names:
+                raise UsageError(f"tree {trial.tree[:10]} of trial {trial.id} is of no arm")
+            row = {k: getattr(trial, k) for k in ("split", "seed", "metric", "claimed", "observed")}
+            probes = [{"name": p.name, "outcome": str(p.outcome)} for p in trial.probes]
+            row |= {"arm": names[trial.tree], "status": str(trial.status), "probes": probes}
+            rows.append(compact({**row, "error": trial.error}))
     return rows
 
 
@@ -209,12 +235,16 @@ def page(text: str, inner: str) -> str:
     return f"{before}{BEGIN}\n\n{inner}\n\n{END}{after}"
 
 
-def write(folder: Path, driver_output: Path | None = None) -> None:
-    """Write the tables of a folder into its page, of trials taken over from a driver if given."""
-    if driver_output is not None:
-        kept = [json.dumps(compact(row)) for row in read_trials(driver_output)]
-        (folder / "trials.jsonl").write_text("\n".join(kept) + "\n")
+def write(folder: Path, driver_output: Path | None = None, run: Path | None = None) -> None:
+    """Write the tables of a folder into its page, of trials that are taken over first if given."""
     setting = json.loads((folder / "setting.json").read_text())
+    rows = None
+    if driver_output is not None:
+        rows = [compact(row) for row in read_trials(driver_output)]
+    elif run is not None:
+        rows = trials_of_run(run, setting["arms"])
+    if rows is not None:
+        (folder / "trials.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     readme = folder / "README.md"
     readme.write_text(
         page(readme.read_text(), tables(setting, read_trials(folder / "trials.jsonl")))
@@ -226,9 +256,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--keep", type=Path, metavar="TRIALS", help="trials.jsonl of a driver")
+    parser.add_argument("--run", type=Path, metavar="FOLDER", help="a run's folder")
     arguments = parser.parse_args(argv)
     try:
-        write(arguments.folder, arguments.keep)
+        write(arguments.folder, arguments.keep, arguments.run)
     except (UsageError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
