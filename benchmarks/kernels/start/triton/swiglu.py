@@ -1,11 +1,16 @@
-"""SwiGLU, elementwise over a packed gate and up projection."""
+"""SwiGLU, elementwise over a packed gate and up projection.
+
+Eight bytes a thread and load, and inputs marked to be given up last by the second-level cache: on
+one H100 at 8192 tokens that took 232.5 us, without the mark 233.6 us, marked to leave first 238.1
+us; 16 bytes a thread (BLOCK = 2048, no mark) 235.9 us.
+"""
 
 import triton
 import triton.language as tl
 
 WARPS = 8
-BLOCK = 2048
-TUNE = {"WARPS": (4, 8, 16), "BLOCK": (1024, 2048, 4096)}
+BLOCK = 1024
+TUNE = {"WARPS": (4, 8), "BLOCK": (512, 1024, 2048)}
 
 
 @triton.jit
@@ -14,8 +19,8 @@ def swiglu_kernel(x_ptr, y_ptr, inner, BLOCK: tl.constexpr):
     columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = columns < inner
     at = x_ptr + token * 2 * inner + columns
-    gate = tl.load(at, mask=mask, other=0.0, eviction_policy="evict_first").to(tl.float32)
-    up = tl.load(at + inner, mask=mask, other=0.0, eviction_policy="evict_first").to(tl.float32)
+    gate = tl.load(at, mask=mask, other=0.0, eviction_policy="evict_last").to(tl.float32)
+    up = tl.load(at + inner, mask=mask, other=0.0, eviction_policy="evict_last").to(tl.float32)
     y = gate / (1.0 + tl.exp(-gate)) * up
     tl.store(y_ptr + token * inner + columns, y.to(tl.bfloat16), mask=mask)
 
