@@ -18,9 +18,7 @@ def gelu_kernel(x_ptr, bias_ptr, y_ptr, inner, BLOCK: tl.constexpr):
     columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = columns < inner
     at = token * inner + columns
-    z = tl.load(x_ptr + at, mask=mask, other=0.0, eviction_policy="evict_last").to(
-        tl.float32
-    )
+    z = tl.load(x_ptr + at, mask=mask, other=0.0, eviction_policy="evict_last").to(tl.float32)
     z += tl.load(bias_ptr + columns, mask=mask, other=0.0, eviction_policy="evict_last")
     # 2u in powers of two: twice the usual factor, times log2(e).
     power = z * (2.302208198144325 + 0.1029432395800235 * z * z)
@@ -30,6 +28,4 @@ def gelu_kernel(x_ptr, bias_ptr, y_ptr, inner, BLOCK: tl.constexpr):
 
 def run(x, bias, y):
     tokens, inner = y.shape
-    gelu_kernel[(triton.cdiv(inner, BLOCK), tokens)](
-        x, bias, y, inner, BLOCK, num_warps=WARPS
-    )
+    gelu_kernel[(triton.cdiv(inner, BLOCK), tokens)](x, bias, y, inner, BLOCK, num_warps=WARPS)

@@ -40,6 +40,4 @@ def run(q, scale, w):
     many = BLOCKS_OF_FEW if few else BLOCKS
     policy = "" if few else "evict_last"
     grid = (triton.cdiv(blocks, many),)
-    dequantize_kernel[grid](
-        q, scale, w, blocks, q.numel() // blocks, many, policy, num_warps=WARPS
-    )
+    dequantize_kernel[grid](q, scale, w, blocks, q.numel() // blocks, many, policy, num_warps=WARPS)

@@ -44,9 +44,7 @@ def lookup_kernel(
     at = table_ptr + first[:, None] * N + columns
     row = tl.load(at, mask=wide, other=0.0, eviction_policy="evict_last").to(tl.float32)
     at = table_ptr + second[:, None] * N + columns
-    row += tl.load(at, mask=wide, other=0.0, eviction_policy="evict_last").to(
-        tl.float32
-    )
+    row += tl.load(at, mask=wide, other=0.0, eviction_policy="evict_last").to(tl.float32)
     at = y_ptr + place[:, None].to(tl.int64) * N + columns
     tl.store(at, row.to(tl.bfloat16), mask=wide, cache_modifier=".cs")
 

@@ -28,12 +28,8 @@ def residual_kernel(
     mask = columns < N
     at = row * N + columns
     x = tl.load(x_ptr + at, mask=mask, other=0.0, eviction_policy="evict_last")
-    residual = tl.load(
-        residual_ptr + at, mask=mask, other=0.0, eviction_policy="evict_last"
-    )
-    weight = tl.load(
-        weight_ptr + columns, mask=mask, other=0.0, eviction_policy="evict_last"
-    )
+    residual = tl.load(residual_ptr + at, mask=mask, other=0.0, eviction_policy="evict_last")
+    weight = tl.load(weight_ptr + columns, mask=mask, other=0.0, eviction_policy="evict_last")
     total = (x.to(tl.float32) + residual.to(tl.float32)).to(tl.bfloat16)
     tl.store(total_ptr + at, total, mask=mask)
     wide = total.to(tl.float32)
@@ -45,6 +41,4 @@ def residual_kernel(
 def run(x, residual, weight, eps, y, total):
     rows, hidden = x.shape
     block = triton.next_power_of_2(hidden)
-    residual_kernel[(rows,)](
-        x, residual, weight, y, total, eps, hidden, block, num_warps=WARPS
-    )
+    residual_kernel[(rows,)](x, residual, weight, y, total, eps, hidden, block, num_warps=WARPS)

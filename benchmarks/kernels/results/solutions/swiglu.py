@@ -19,18 +19,12 @@ def swiglu_kernel(x_ptr, y_ptr, inner, BLOCK: tl.constexpr):
     columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = columns < inner
     at = x_ptr + token * 2 * inner + columns
-    gate = tl.load(at, mask=mask, other=0.0, eviction_policy="evict_last").to(
-        tl.float32
-    )
-    up = tl.load(at + inner, mask=mask, other=0.0, eviction_policy="evict_last").to(
-        tl.float32
-    )
+    gate = tl.load(at, mask=mask, other=0.0, eviction_policy="evict_last").to(tl.float32)
+    up = tl.load(at + inner, mask=mask, other=0.0, eviction_policy="evict_last").to(tl.float32)
     y = gate / (1.0 + tl.exp(-gate)) * up
     tl.store(y_ptr + token * inner + columns, y.to(tl.bfloat16), mask=mask)
 
 
 def run(gate_up, y):
     tokens, inner = y.shape
-    swiglu_kernel[(triton.cdiv(inner, BLOCK), tokens)](
-        gate_up, y, inner, BLOCK, num_warps=WARPS
-    )
+    swiglu_kernel[(triton.cdiv(inner, BLOCK), tokens)](gate_up, y, inner, BLOCK, num_warps=WARPS)
