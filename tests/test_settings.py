@@ -42,6 +42,8 @@ def test_the_command_line_beats_variables_beat_the_file_beats_the_defaults(
         ("threads = 0", r"threads = 0 \(.*novum.toml\): Input should be greater"),
         ("threads = ", "novum.toml cannot be read"),
         ('[sandbox]\nkind = "jail"', "sandbox.kind = 'jail'"),
+        ('[sandbox]\nkind = "docker:"', "there is auto, bubblewrap, docker, process and docker:"),
+        ('[memory]\nwhere = "ftp://x"', "a folder or begins with http://"),
     ],
 )
 def test_a_wrong_file_is_named_with_its_key(tmp_path: Path, text: str, message: str) -> None:

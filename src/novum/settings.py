@@ -29,6 +29,8 @@ PREFIX = "NOVUM_"
 FILE = "novum.toml"
 OTHER_VARIABLES = ("NOVUM_COMPILE_CACHE",)
 """Variables that begin like settings and belong to the harness."""
+SANDBOXES = ("auto", "bubblewrap", "docker", "process")
+WEB = ("http://", "https://")
 SECRETS = ("api_key", "url")
 """Keys whose values are not repeated in an error."""
 Role = Literal["planner", "coder", "auditor"]
@@ -98,9 +100,16 @@ class BrainSettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
 class SandboxSettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
     """Where experiments run."""
 
-    kind: str = Field(default="auto", pattern=r"^(auto|bubblewrap|docker(:.+)?|process)$")
+    kind: str = "auto"
     """`auto` takes the strongest there is; `docker:IMAGE` another image; `process` isolates
     nothing: for your own code only."""
+
+    @field_validator("kind")
+    @classmethod
+    def _is_known(cls, kind: str) -> str:
+        if kind not in SANDBOXES and not (kind.startswith("docker:") and len(kind) > 7):
+            raise ValueError(f"there is {', '.join(SANDBOXES)} and docker:IMAGE")
+        return kind
 
 
 class MemorySettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
@@ -111,6 +120,13 @@ class MemorySettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
     default each run has a memory of its own in its folder."""
     embedder: str = "ngrams"
     """`ngrams` needs nothing, `minilm` the extra `semantic`, `openai:MODEL` a provider."""
+
+    @field_validator("where")
+    @classmethod
+    def _is_reachable(cls, where: str | None) -> str | None:
+        if where is not None and "://" in where and not where.startswith(WEB):
+            raise ValueError("a memory is a folder or begins with http:// or https://")
+        return where
 
 
 class ApprovalSettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
@@ -146,7 +162,7 @@ class NotifySettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
     @field_validator("url")
     @classmethod
     def _is_web(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(("http://", "https://")):
+        if url is not None and not url.get_secret_value().startswith(WEB):
             raise ValueError("a webhook begins with https:// or http://")
         return url
 
@@ -347,7 +363,9 @@ def _explain(
         sources = ((said, "the command line"), (variables, "the environment"))
         where = next((name for values, name in sources if _holds(values, place)), str(path))
         value = "[hidden]" if place[-1] in SECRETS else repr(fault["input"])
-        lines.append(f"{'.'.join(place)} = {value} ({where}): {fault['msg']}")
+        lines.append(
+            f"{'.'.join(place)} = {value} ({where}): {fault['msg'].removeprefix('Value error, ')}"
+        )
     return "wrong settings:\n" + "\n".join(lines)
 
 

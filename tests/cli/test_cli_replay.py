@@ -45,7 +45,7 @@ def test_one_event_is_shown_with_what_it_holds(made_run: RunFolder) -> None:
         verdict = ledger.events(kinds=["verdict"])[0]
     said = novum("replay", "--event", str(verdict.seq))
     assert "+DEPTH = 4" in said.stdout
-    assert "numbered from 1 to" in novum("replay", "--event", "99999").stdout
+    assert "numbered from 1 to" in novum("replay", "--event", "99999").stderr
 
 
 def test_a_person_steps_jumps_searches_and_filters(made_run: RunFolder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from novum.app.cli import app
+from novum.errors import UsageError
 from novum.lab.run import RunFolder, find_run
 
 GRADER = '''
@@ -128,6 +130,40 @@ def test_a_bug_leaves_its_traceback_in_a_file_and_not_on_the_screen(
     assert "Traceback" not in said.stderr
     (file,) = Path().glob("novum-bug-*.txt")
     assert "ZeroDivisionError" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    "fault, remedy",
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "DiskFull: no room is left"),
+        (PermissionError(errno.EACCES, "Permission denied", "runs"), "Permission denied: runs"),
+        (
+            ExceptionGroup("two", [ValueError("x"), OSError(errno.ENOSPC, "No space left")]),
+            "Free some space",
+        ),
+        (ExceptionGroup("two", [UsageError("say it so"), UsageError("b")]), "UsageError: say it"),
+    ],
+)
+def test_what_the_machine_lacks_is_no_bug_of_ours(
+    pack: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, remedy: str
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("novum.benchmarks.pack.find_pack", broken)
+    said = novum("packs", "show", "x")
+    assert said.exit_code in (1, 2)
+    assert remedy in said.stderr and "bug" not in said.stderr
+    assert not list(Path().glob("novum-bug-*.txt"))
+
+
+def test_an_unknown_split_or_kind_or_event_is_bad_usage(pack: Path) -> None:
+    said = novum("evaluate", "one", "--pack", str(pack), "--split", "other")
+    assert said.exit_code == 2 and "there is search, and sealed" in said.stderr
+    said = novum("replay", "--demo", "--kind", "other")
+    assert said.exit_code == 2 and "there is answer, candidate" in said.stderr
+    said = novum("replay", "--demo", "--event", "99999")
+    assert said.exit_code == 2 and "numbered from 1 to" in said.stderr
 
 
 def test_evaluate_measures_a_folder_a_file_and_a_start(pack: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
+from novum.app.faults import actionable
 from novum.errors import NovumError
 
 INTERRUPTED = 130
@@ -37,37 +38,44 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return command(*args, **kwargs)
-        except NovumError as error:
-            _say(f"{type(error).__name__}: {error}")
-            raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt:
             _say("interrupted")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             sys.stdout = None  # whoever read our output has gone; nothing is left to say
             raise typer.Exit(1) from None
-        except (typer.Exit, typer.Abort):
+        except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as error:
-            path = _write_bug(error)
-            _say(
-                f"a bug of Novum's: {type(error).__name__}: {error}\n"
-                f"The traceback is in {path}. Records are safe; please report it with that file."
-            )
-            raise typer.Exit(1) from error
+            raise typer.Exit(_told(actionable(error))) from error
 
     return run
+
+
+def _told(error: Exception) -> int:
+    """Say what happened; returns the exit code."""
+    if isinstance(error, NovumError):
+        _say(f"{type(error).__name__}: {error}")
+        return error.exit_code
+    place = _write_bug(error)
+    _say(
+        f"a bug of Novum's: {type(error).__name__}: {error}\n"
+        f"The traceback is {place}. Records are safe; please report it with that."
+    )
+    return 1
 
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _write_bug(error: Exception) -> Path:
+def _write_bug(error: Exception) -> str:
+    """Write the traceback down; says where it is."""
     path = _folder / f"novum-bug-{time.strftime('%Y%m%d-%H%M%S')}.txt"
     text = " ".join(sys.argv) + "\n\n" + "".join(traceback.format_exception(error))
     try:
         path.write_text(text)
     except OSError:
         sys.stderr.write(text)
-    return path
+        return "above"
+    return f"in {path}"

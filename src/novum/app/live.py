@@ -111,7 +111,7 @@ class Screen:
         low, high = _range([sign * y for _, y, _ in points], [y for _, y in best], base)
         labels = [story.metric.show(sign * y) for y in (high, low)]
         margin = max(map(len, labels)) + 1
-        last = max(max(x for x, _, _ in points), story.last_s - story.began_s, 1.0)
+        last = max(max(x for x, _, _ in points), story.worked_s, 1.0)
         chart = Chart(max(10, width - margin), height, (0.0, last), (low, high))
         if base is not None:
             chart.level(base, "dim", every=3)

@@ -50,9 +50,10 @@ def evaluate(
     """
     from novum.benchmarks import evaluate as measuring
     from novum.benchmarks.pack import find_pack
+    from novum.errors import UsageError
 
     if split not in ("search", "sealed"):
-        raise typer.BadParameter("search or sealed", param_hint="--split")
+        raise UsageError(f"no split {split!r}; there is search, and sealed for a claim.")
     found = find_pack(pack) if problems is None else find_pack(pack).on(problems)
     files = measuring.candidate_files(found, candidate)
     bench = _bench(found, profile, sandbox)
@@ -80,12 +81,15 @@ def list_packs(as_json: AsJson = False) -> None:
     """List the packs that are installed."""
     from novum.benchmarks.pack import installed_packs, load_pack
 
-    for name, folder in installed_packs().items():
-        manifest = load_pack(folder).manifest
+    found = {name: load_pack(folder) for name, folder in installed_packs().items()}
+    profiles = {name: ", ".join(pack.manifest.profiles) for name, pack in found.items()}
+    width = max(map(len, profiles.values()), default=0)
+    for name, pack in found.items():
+        manifest, folder = pack.manifest, pack.folder
         if as_json:
             print(json.dumps({"id": name, "folder": str(folder), "title": manifest.title}))
         else:
-            print(f"{name:14} {', '.join(manifest.profiles):22} {manifest.title}")
+            print(f"{name:12} {profiles[name]:{width}}  {manifest.title}")
 
 
 @packs.command("show")
@@ -111,7 +115,8 @@ def show_pack(pack: PackName, as_json: AsJson = False) -> None:
     print(f"  editable    {', '.join(manifest.editable)}")
     print(f"  starts      {', '.join(found.starts)} (default {manifest.default_start})")
     for name, profile in manifest.profiles.items():
-        where = f"{profile.gpus} GPUs" if profile.gpus else f"{profile.cores} cores"
+        n, unit = (profile.gpus, "GPU") if profile.gpus else (profile.cores, "core")
+        where = f"{n} {unit}{'' if n == 1 else 's'}"
         cheaper = f", also {', '.join(profile.fidelities)}" if profile.fidelities else ""
         print(f"  profile     {name}: {profile.budget_s:g} s {profile.clock}, {where}{cheaper}")
     print(f"  techniques  {len(techniques)}")

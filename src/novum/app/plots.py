@@ -28,8 +28,8 @@ def best_so_far(story: Story) -> Markup:
         return Markup('<p class="quiet">No trial has ended yet.</p>')
     show = story.metric.show
     began = story.began_s
-    unit, word = _time_unit(story.last_s - began)
-    end = max(story.last_s - began, 1.0) / unit
+    unit, word = _time_unit(story.worked_s)
+    end = max(story.worked_s, 1.0) / unit
     frame = Frame(WIDTH, 380, (0.0, end), _range_of(story, shown), left=74)
     frame.axes(f"{word} since the run began", story.metric.title(), show, lambda v: f"{v:g}")
     if story.baseline:

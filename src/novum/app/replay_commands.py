@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from novum.app.options import AsJson, Demo, Run, Runs
-from novum.errors import LedgerCorrupt, UsageError
+from novum.errors import LedgerCorrupt, UnknownName, UsageError
 
 if TYPE_CHECKING:
     from novum.app.reading import Reading
@@ -114,12 +114,14 @@ def _print(one: Reading, events: tuple[Event, ...], kind: str, grep: str, as_jso
     from novum.app.steps import Stepper, line_of
 
     stepper = Stepper(one, events)
-    for event in events:
-        if kind and event.kind != kind:
-            continue
-        if grep and not stepper.holds(event, grep):
-            continue
+    kinds = sorted({event.kind for event in events})
+    if kind and kind not in kinds:
+        raise UnknownName(f"no event is of kind {kind!r}; there is {', '.join(kinds)}.")
+    found = [e for e in events if kind in ("", e.kind) and (not grep or stepper.holds(e, grep))]
+    for event in found:
         print(json.dumps(asdict(event)) if as_json else line_of(event, events[0].at_s))
+    if not found:
+        print(f"no event holds {grep!r}", file=sys.stderr)
 
 
 def _show(one: Reading, events: tuple[Event, ...], number: int) -> None:
@@ -130,4 +132,6 @@ def _show(one: Reading, events: tuple[Event, ...], number: int) -> None:
     stepper = Stepper(one, events)
     out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     said = stepper.do(f"j {number}")
-    out.print(stepper.do("v") if stepper.here.seq == number else said)
+    if stepper.here.seq != number:
+        raise UnknownName(f"{said}.")
+    out.print(stepper.do("v"))

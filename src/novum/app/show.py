@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from novum.app.ideas import STEPS, Idea
-from novum.app.numbers import duration, percent, percent_range, size
+from novum.app.numbers import duration, measured, percent, percent_range, size
 from novum.app.reading import Reading
 from novum.app.wording import MARKS, one_line
 from novum.errors import NovumError
@@ -166,7 +166,7 @@ def _trial(reading: Reading, trial: Trial) -> Iterable[RenderableType]:
         yield Text(f"\n{trial.error}", "yellow")
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in sorted(trial.observed.items()):
-        table.add_row(Text("observed", "dim"), name, f"{value:,.6g}")
+        table.add_row(Text("observed", "dim"), name, measured(name, value))
     for name, value in sorted(trial.claimed.items()):
         table.add_row(Text("claimed", "dim"), name, f"{value:,.6g}")
     for probe in trial.probes:

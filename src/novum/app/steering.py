@@ -100,9 +100,11 @@ class Steering:
         """
         limits: Json = {}
         for word in words:
-            name, _, value = word.partition("=")
+            name, sign, value = word.partition("=")
             if name not in LIMITS:
                 raise UsageError(f"no budget {name!r}; there is {', '.join(LIMITS)}.")
+            if not sign:
+                raise UsageError(f"{word!r} lacks its value: /budget {name}=VALUE")
             try:
                 limits[NAMES_KEPT.get(name, name)] = LIMITS[name](value)
             except ValueError:

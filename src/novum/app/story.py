@@ -64,6 +64,11 @@ class Story(Fold):
         ]
 
     @property
+    def worked_s(self) -> float:
+        """Seconds from the first event to the latest sign of work; directives may come later."""
+        return (self.sessions[-1][1] if self.sessions else self.last_s) - self.began_s
+
+    @property
     def wall_s(self) -> float:
         """Seconds that processes have worked on the run."""
         return sum(end - begin for begin, end in self.sessions)

@@ -61,6 +61,8 @@ async def watched(run: RunFolder, settings: Settings, how: Shown) -> tuple[Summa
                     print(f"the chat ended: {type(ended).__name__}: {ended}", file=sys.stderr)
             if not work.done():
                 work.cancel()
+            elif not work.cancelled():
+                work.exception()  # seen; the view may have failed of the same cause before
             await asyncio.to_thread(notifier.close)
     return summary, story
 

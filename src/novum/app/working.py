@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from novum.app.faults import actionable
 from novum.app.guard import INTERRUPTED, bugs_go_to
 
 if TYPE_CHECKING:
@@ -38,13 +39,14 @@ def work_on(
     how = "chat" if chat else how
     try:
         summary, story = asyncio.run(watched(folder, settings, how))
-    except Exception as error:
+    except Exception as found:
+        error = actionable(found)
         code = error.exit_code if isinstance(error, NovumError) else 1
         if as_json:
             told = {"kind": "error", "error": type(error).__name__, "message": str(error)}
             print(json.dumps(told | {"exit_code": code}), flush=True)
         if isinstance(error, NovumError):
-            raise _with_hint(error, folder) from error
+            raise _with_hint(error, folder) from found
         raise
     outcome = outcome_of(folder, story)
     if as_json:

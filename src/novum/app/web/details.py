@@ -40,6 +40,7 @@ def candidate(reading: Reading, found: Idea | Candidate) -> Json:
     return {
         "idea": idea,
         "title": idea.name if idea is not None else "start",
+        "words": story.in_words(idea.proposal.hypothesis) if idea is not None else "",
         "label": idea.label if idea is not None else "start",
         "mark": mark_of(idea.label) if idea is not None else "●",
         "candidate": kept,

@@ -82,7 +82,9 @@ def threads(reading: Reading) -> list[Json]:
                 "thread": thread,
                 "idea": idea if is_open else None,
                 "stage": story.stage(idea) if idea is not None and is_open else "planning",
-                "words": one_line(idea.proposal.hypothesis) if idea is not None and is_open else "",
+                "words": reading.story.in_words(one_line(idea.proposal.hypothesis))
+                if idea is not None and is_open
+                else "",
             }
         )
     return found
@@ -116,7 +118,9 @@ def questions(reading: Reading) -> list[Json]:
                 "show": question.tree or question.proposal,
                 "of": "its code is written" if question.of == "plan" else "its trials are run",
                 "title": idea.name if idea is not None else question.proposal,
-                "words": one_line(idea.proposal.hypothesis) if idea is not None else "",
+                "words": reading.story.in_words(one_line(idea.proposal.hypothesis))
+                if idea is not None
+                else "",
             }
         )
     return found
@@ -158,7 +162,7 @@ def verdict_row(reading: Reading, idea: Idea) -> Json:
         "mark": mark_of(idea.label),
         "gain": percent(gain) if gain is not None else "",
         "interval": percent_range(interval),
-        "words": one_line(idea.proposal.hypothesis),
+        "words": reading.story.in_words(one_line(idea.proposal.hypothesis)),
         "reason": one_line(idea.verdict.reason if idea.verdict is not None else idea.dropped),
         "kind": str(idea.proposal.kind) if idea.number else "confirmation",
         "when": moment(idea.ended_s)[11:16],
