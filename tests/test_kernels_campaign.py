@@ -10,10 +10,10 @@ import pytest
 
 from novum.benchmarks.kernels import wire
 from novum.benchmarks.kernels.autotune import declared, settings_around
-from novum.benchmarks.kernels.campaign.__main__ import files_of, in_order, main
+from novum.benchmarks.kernels.campaign.__main__ import files_of, in_order, main, parse
 from novum.benchmarks.kernels.campaign.records import read_records
 from novum.benchmarks.kernels.phases import Phases
-from novum.benchmarks.kernels.problem import load_problems
+from novum.benchmarks.kernels.problem import SHIPPED, load_problems
 from novum.benchmarks.kernels.timed import union
 
 needs_torch = pytest.mark.skipif(
@@ -133,3 +133,20 @@ def test_mapped_memory_is_found_again_and_an_old_mapping_makes_room() -> None:
     again = maps.get(memories[0], writable=True)
     assert again is not first and again[0] == 7
     wire.close_all(memories)
+
+
+def test_a_campaign_measures_cuda_solutions_in_place_of_triton_ones() -> None:
+    from novum.benchmarks.kernels.build import check_flags
+    from novum.benchmarks.kernels.candidate import solution_of
+    from novum.benchmarks.kernels.solution import CompileOptions
+
+    files = files_of(parse(["score", "out"]).solutions)
+    for problem in load_problems(SHIPPED, ["*"], "cuda"):
+        solution = solution_of(problem, files)
+        assert solution.spec.is_cpp == (problem.name in {"layernorm", "rmsnorm", "quantize_int8"})
+        if solution.spec.is_cpp:
+            assert solution.spec.destination_passing_style
+            check_flags(solution.spec.compile_options or CompileOptions())
+            source = solution.files[solution.spec.entry_file].decode()
+            sizes = problem.definition.sizes(problem.workloads[0].axes)
+            assert f"constexpr int HIDDEN = {sizes['hidden']};" in source

@@ -33,7 +33,8 @@ from novum.benchmarks.kernels.problem import SHIPPED, Problem, load_problems
 from novum.benchmarks.pack import read_tree
 from novum.sandboxes.registry import find_sandbox
 
-STARTS = Path(__file__).parents[1] / "start"
+PACK = Path(__file__).parents[1]
+BEST = (PACK / "start" / "triton", PACK / "cuda")
 
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -50,7 +51,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--problems", default=str(SHIPPED), help="a folder in the format")
     parser.add_argument(
         "--solutions",
-        default=str(STARTS / "triton"),
+        default=",".join(map(str, BEST)),
         help="folders with commas; a later one has the word over an earlier one",
     )
     parser.add_argument("--select", default="*", help="names or globs, with commas between them")
