@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -11,15 +12,18 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from novum.benchmarks.harness import run_trial
+from novum.benchmarks.harness.gpu_watch import require_free
 from novum.benchmarks.pack import Pack, Profile
 from novum.benchmarks.protocol import Grader, TrialRequest, TrialResult
 from novum.benchmarks.toolbox import PackTool, toolbox_of
-from novum.errors import NovumError, ToolError
+from novum.errors import GpuBusy, NovumError, ToolError
 from novum.sandboxes.executor import Executor
 from novum.sandboxes.protocol import Confinement, Sandbox, SandboxedProcess
 from novum.sandboxes.slots import Slot
 
 log = logging.getLogger(__name__)
+BUSY_TRIES, BUSY_S = 18, 15.0
+"""Looks at a GPU that somebody else uses, of up to 20 s each, and seconds between them."""
 
 
 @dataclass
@@ -45,9 +49,11 @@ class LocalRunner:
 
         Raises:
             SandboxLost: the sandbox failed, not the candidate.
+            GpuBusy: somebody else used the GPUs for ten minutes.
         """
 
         def work(slot: Slot) -> TrialResult | None:
+            require_free(slot.gpus)  # before the trial is on record
             request = prepare(slot.index)
             if request is None:
                 return None
@@ -61,7 +67,15 @@ class LocalRunner:
                 scratch=self.scratch,
             )
 
-        return await self.executor.run(work, label)
+        for n_left in reversed(range(BUSY_TRIES)):
+            try:
+                return await self.executor.run(work, label)
+            except GpuBusy as busy:
+                if not n_left:
+                    raise
+                log.warning("%s waits: %s", label, str(busy).partition("\n")[0])
+                await asyncio.sleep(BUSY_S)  # the next slot may have another GPU
+        raise AssertionError("unreachable")
 
     async def use_tool(self, tool: PackTool, call: BaseModel, files: Mapping[str, bytes]) -> str:
         """See `TrialRunner.use_tool`. What goes wrong inside a pack's own code ends no run."""

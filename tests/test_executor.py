@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from novum.errors import UsageError
+from novum.agents import runner
+from novum.benchmarks.pack import load_pack
+from novum.errors import GpuBusy, UsageError
 from novum.sandboxes import Confinement, Exit, ExitCause
 from novum.sandboxes import executor as executors
 from novum.sandboxes.executor import Executor, make_slots, physical_cores
@@ -107,6 +109,37 @@ async def test_a_gpu_that_another_process_measures_on_is_left_alone_until_it_is_
     held.close()
     nowhere = take_turn(["a"], tmp_path / "missing")
     assert nowhere is not None, "a lock that cannot be made keeps nobody out"
+
+
+async def test_a_trial_goes_to_another_gpu_while_a_stranger_uses_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = load_pack(Path(__file__).parent / "packs" / "toy")
+    used: list[tuple[str, ...]] = []
+
+    def require_free(gpus: tuple[str, ...]) -> None:
+        used.append(gpus)
+        if gpus == ("a",):
+            raise GpuBusy("GPU a has 70.0 GiB in use\nEnd them.")
+
+    monkeypatch.setattr(runner, "require_free", require_free)
+    monkeypatch.setattr(runner, "BUSY_S", 0.01)
+    async with Executor(make_slots(1, 1, cores=[0, 1], gpus=["a", "b"])) as executor:
+        profile = pack.profile()
+        grader = pack.grader(profile, tmp_path)
+        local = runner.LocalRunner(pack, profile, grader, ProcessSandbox(), executor, tmp_path)
+        slots: list[int] = []
+
+        def nothing(slot: int) -> None:
+            slots.append(slot)
+
+        assert await local.run(nothing, "t1") is None
+        assert used == [("a",), ("b",)] and slots == [1]
+    async with Executor(make_slots(1, 1, cores=[0], gpus=["a"])) as executor:
+        local = runner.LocalRunner(pack, profile, grader, ProcessSandbox(), executor, tmp_path)
+        with pytest.raises(GpuBusy, match="GPU a has 70"):
+            await local.run(nothing, "t2")
+        assert slots == [1], "nothing was recorded"
 
 
 async def test_the_view_names_what_runs() -> None:

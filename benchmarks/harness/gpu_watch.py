@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from novum.errors import SandboxUnavailable
+from novum.errors import GpuBusy, SandboxUnavailable
 
 PROGRAM = "nvidia-smi"
 ASK_S = 10.0
@@ -115,7 +115,7 @@ def require_free(
     """Wait until nobody but this process holds memory of the GPUs.
 
     Raises:
-        SandboxUnavailable: somebody still does after `within_s`; the message names the processes.
+        GpuBusy: somebody still does after `within_s`; the message names the processes.
     """
     if not gpus or shutil.which(program) is None:
         return
@@ -127,7 +127,7 @@ def require_free(
         if not full:
             return
         if time.monotonic() >= until_s:
-            raise SandboxUnavailable(in_use(full, others))
+            raise GpuBusy(in_use(full, others))
         time.sleep(min(POLL_S, within_s / 4 + 0.01))
 
 

@@ -92,6 +92,10 @@ class SandboxUnavailable(OperatorError):
     """The asked-for sandbox cannot be had on this machine."""
 
 
+class GpuBusy(SandboxUnavailable):
+    """Somebody else uses the GPU: it may be free later, or another one is now."""
+
+
 class SandboxLost(OperatorError):
     """The sandbox died under a trial for reasons of its own; the trial is recorded as lost."""
 
