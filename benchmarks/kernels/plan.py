@@ -39,7 +39,7 @@ class Plan:
     """Pairs of processes that are prepared together and then timed in one go, so that everybody
     else has to leave the device fewer times.
     """
-    pairs_bytes: int = 3 << 30
+    pairs_bytes: int = 2 << 30
     """Most inputs and outputs of those together; more make them fewer."""
     threads: int = 1
     early: bool = False

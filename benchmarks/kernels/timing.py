@@ -108,7 +108,10 @@ class Timing:
                 pairs.append(Pair(children, order, batches))
             self.alone(pairs)
             for pair in pairs:
+                pair.children[1].close()  # what it holds of the device is others' now
+            for pair in pairs:
                 self.judge(pair)
+                pair.children[0].close()
 
     def judge(self, pair: Pair) -> None:
         """Verify what was timed, and keep it where it is right."""

@@ -45,7 +45,7 @@ GPU_LIMITS = Limits(
     disk_bytes=64 << 30,
     output_bytes=1 << 20,
 )
-PAIRS = 3
+PAIRS = 2
 """See `Plan`. On a processor each pair is timed while its own inputs are warm."""
 CEILINGS_S = 300
 _CEILINGS = TypeAdapter(dict[str, Ceilings])
