@@ -34,7 +34,7 @@ def adopt(pack: Pack, problems: Path) -> Pack:
     start = {f"{p.name}.py": p.definition.reference.encode() for p in found if p.sound}
     options = {"path": str(root), "problems": ["*"]}
     profiles = {
-        name: profile.model_copy(update={"options": profile.options | options})
+        name: profile.model_copy(update={"options": profile.options | options, "starts": ()})
         for name, profile in pack.manifest.profiles.items()
         if name not in LEFT_OUT
     }

@@ -191,6 +191,8 @@ def _begin(settings: Settings, name: str | None) -> tuple[RunFolder, Settings]:
     if sandbox.name == "process":
         _note(UNISOLATED)
     slots = make_slots(profile.cores, profile.gpus, n_slots=settings.slots)
+    if pack.problems is not None:
+        _note(pack.manifest.title)
     _note(f"preparing {pack.id} {profile.name} (the first time makes its data) ...")
     fingerprint = pack.grader(profile, settings.paths.cache.expanduser()).prepare()
     # `resume` may be typed in another folder.
