@@ -11,10 +11,12 @@ import pytest
 from novum.benchmarks.kernels import wire
 from novum.benchmarks.kernels.autotune import declared, settings_around
 from novum.benchmarks.kernels.campaign.__main__ import files_of, in_order, main, parse
+from novum.benchmarks.kernels.campaign.fleet import Fleet, Settings
 from novum.benchmarks.kernels.campaign.records import read_records
 from novum.benchmarks.kernels.phases import Phases
 from novum.benchmarks.kernels.problem import SHIPPED, load_problems
 from novum.benchmarks.kernels.timed import union
+from novum.sandboxes.registry import find_sandbox
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="needs PyTorch: pip install 'novum[train]'"
@@ -66,6 +68,24 @@ def test_a_campaign_scores_goes_on_where_it_stopped_and_publishes(
     ).read_bytes()
     lines = (page / "traces.jsonl").read_text().splitlines()
     assert len(lines) == 4 and json.loads(lines[0])["evaluation"]["status"] == "PASSED"
+
+
+@needs_torch
+@pytest.mark.slow
+def test_evaluators_that_only_compiled_are_ended_and_the_others_go_on(tmp_path: Path) -> None:
+    (problem,) = load_problems(SHIPPED, ["rmsnorm"], "cpu")
+    settings = Settings(parallel=1, early=False, cache=tmp_path / "cache")
+    with Fleet(tmp_path / "out", settings, find_sandbox("process").start) as fleet:
+        (machine,) = fleet.machines
+        both = [machine.take() for _ in range(2)]
+        for evaluator in both:
+            evaluator.station.open(problem)
+            machine.give(evaluator)
+        machine.keep(settings.parallel)
+        ended, kept = both
+        assert ended.is_broken and not kept.is_broken
+        assert machine.take() is kept
+        assert kept.bounds(problem)
 
 
 @needs_torch

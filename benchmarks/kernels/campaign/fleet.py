@@ -111,6 +111,7 @@ class Machine:
     stack: ExitStack
     gate: Gate = field(default_factory=Gate)
     _idle: list[Evaluator] = field(default_factory=list)
+    _owned: dict[int, ExitStack] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self) -> Evaluator:
@@ -125,14 +126,21 @@ class Machine:
         referee = RefereeProcess(self.plan.device, self.plan.threads, kept | env)
         made = Evaluator(self.plan, self.launch, referee, self.ceilings, self.gate)
         with self._lock:
-            self.stack.enter_context(referee)
-            self.stack.enter_context(made)
+            owned = self._owned[id(made)] = self.stack.enter_context(ExitStack())
+            owned.enter_context(referee)
+            owned.enter_context(made)
         return made
 
     def give(self, evaluator: Evaluator) -> None:
         """Hand an evaluator back."""
         with self._lock:
             self._idle.append(evaluator)
+
+    def keep(self, count: int) -> None:
+        """End all idle evaluators but so many: their referees hold memory of the device."""
+        with self._lock:
+            while len(self._idle) > count:
+                self._owned.pop(id(self._idle.pop(0))).close()
 
 
 class Fleet:

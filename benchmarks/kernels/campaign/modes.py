@@ -161,6 +161,8 @@ def find_modes(
     left = fleet.each(
         jobs, compile_one, until_s=end_s, parallel=fleet.settings.compilers, load_s=COMPILE_S
     )
+    for machine in fleet.machines:
+        machine.keep(fleet.settings.parallel)
     late = {job.problem.name for job in left if job.mode not in (BEST, SOLUTION)}
     if left:
         fleet.say(f"not compiled for lack of time: {', '.join(job.name for job in left)}")
