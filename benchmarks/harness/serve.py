@@ -126,6 +126,8 @@ def _library(tensors: str, device: str) -> NumpyTensors | TorchTensors | None:
         library = TorchTensors(device)
         square = library.give(np.zeros((16, 16), np.float32))
         square @ square  # wakes the device and its library of products
+        if device != "cpu":  # half of what importing a compiled model takes
+            importlib.import_module("torch._dynamo")
     except Exception:
         return None
     return library
