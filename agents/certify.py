@@ -134,6 +134,8 @@ async def confirm(
             created_s=lab.clock(),
         )
     )
+    for trial in lab.ledger.trials(proposal=id):  # those of a process that was cut off
+        lab.window.add(trial)
     fixed = {"alpha_headline": design["alpha"], "confirm_trials": design.get("trials")}
     win = lab.terms.win.model_copy(update=fixed)
     terms = replace(lab.terms, win=win)

@@ -386,6 +386,32 @@ async def test_a_claim_goes_to_the_final_test_with_the_trials_that_were_declared
     assert len(resumed.ledger.trials()) == 7, "a test that was begun keeps its number"
 
 
+async def test_a_final_test_that_was_cut_off_runs_only_the_trials_that_are_missing(
+    make_lab: Any,
+) -> None:
+    given = {"brain": {"default": "external"}, "budget": {"experiments": 1}, "profile": "slow"}
+    given |= {"noise": "needed", "confirm_trials": 4, "slots": 1}
+    lab = make_lab(**given)
+    files = {"solve.py": b'RATE = 1.0\nF = "alpha"\n'}
+    move = {"files": lab.run.blobs.put(packed(files)), "claim": True}
+    idea = {"hypothesis": "a better rate", "kind": "systems", "move": move}
+    lab.ledger.add_directive(Directive("d1", "Try it.", action={"idea": idea}))
+    running = asyncio.create_task(work(lab, 1))
+
+    def done() -> Counter[str]:
+        trials = lab.ledger.trials(purpose=Purpose.CERTIFY)
+        return Counter(t.tree for t in trials if t.status is TrialStatus.FINISHED)
+
+    while done().total() < 3:
+        await asyncio.sleep(0.01)
+    lab.control.interrupt()
+    assert (await running).is_interrupted
+    assert done().total() < 8
+    lab = make_lab(**given)
+    assert (await work(lab, 1)).is_confirmed
+    assert sorted(done().values()) == [4, 4]
+
+
 async def test_what_passed_the_gate_is_certified_when_the_budget_ends_before_a_race(
     make_lab: Any,
 ) -> None:
