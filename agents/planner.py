@@ -60,6 +60,8 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
         return await add(lab, make_fit(lab, state, choice), reference)
     await wait_for_ideas(lab, id)
     situation = observe(lab, thread, iteration, choice, seed)
+    if lab.directives.ideas:
+        await lab.turn(id)  # a trial may have been launched since the choice
     if handed_in := take_idea(lab, state, situation):
         return {"proposal": handed_in, "reference": reference}
     if lab.brain_names["planner"] == EXTERNAL:

@@ -65,7 +65,8 @@ async def check(folder: RunFolder) -> Verification:
 async def test_a_run_of_two_threads_is_made_again_event_by_event(recorded: Any) -> None:
     folder = await recorded()
     found = await check(folder)
-    assert found.problem == "" and found.is_whole
+    assert found.problem == "", found.problem
+    assert found.is_whole
     assert found.n_steps >= 6 * 5 and found.n_trials > 20
     with folder.ledger(read_only=True) as ledger:
         n_recorded = Counter(event.kind for event in ledger.events())
@@ -120,7 +121,8 @@ async def test_a_run_cut_off_resumed_and_steered_is_made_again(make_lab: Any) ->
     await work(lab, 2)
     assert "done" in {d.status for d in lab.ledger.directives()}
     found = await check(keep_settings(lab))
-    assert found.problem == "" and found.is_whole
+    assert found.problem == "", found.problem
+    assert found.is_whole
 
 
 async def test_a_run_that_was_interrupted_is_made_again_as_far_as_it_goes(make_lab: Any) -> None:
@@ -131,7 +133,8 @@ async def test_a_run_that_was_interrupted_is_made_again_as_far_as_it_goes(make_l
     lab.control.interrupt()
     await running
     found = await check(keep_settings(lab))
-    assert found.problem == "" and found.is_whole
+    assert found.problem == "", found.problem
+    assert found.is_whole
 
 
 async def test_bad_calls_and_repairs_of_a_coder_are_made_again(make_lab: Any) -> None:
@@ -150,7 +153,8 @@ async def test_bad_calls_and_repairs_of_a_coder_are_made_again(make_lab: Any) ->
     lab = make_lab(planner=planner, coder=coder, budget={"experiments": 1})
     await work(lab, 1)
     found = await check(keep_settings(lab))
-    assert found.problem == "" and found.is_whole and found.n_answers == 4
+    assert found.problem == "", found.problem
+    assert found.is_whole and found.n_answers == 4
 
 
 async def test_a_recording_plays_a_brain_and_ends_where_it_ends(
@@ -194,7 +198,8 @@ async def test_what_was_handed_in_from_outside_is_made_again(make_lab: Any) -> N
     await work(lab, 1)
     folder = keep_settings(lab)
     found = await check(folder)
-    assert found.problem == "" and found.is_whole
+    assert found.problem == "", found.problem
+    assert found.is_whole
 
 
 async def test_a_claim_is_made_again_with_the_trials_that_were_declared(make_lab: Any) -> None:
@@ -205,7 +210,8 @@ async def test_a_claim_is_made_again_with_the_trials_that_were_declared(make_lab
     lab.ledger.add_directive(Directive("d1", "Try it.", action={"idea": idea}))
     await work(lab, 1)
     found = await check(keep_settings(lab, noise="needed", confirm_trials=3))
-    assert found.problem == "" and found.is_whole
+    assert found.problem == "", found.problem
+    assert found.is_whole
 
 
 async def test_a_stop_while_a_thread_waits_for_ideas_is_made_again(make_lab: Any) -> None:
@@ -217,7 +223,8 @@ async def test_a_stop_while_a_thread_waits_for_ideas_is_made_again(make_lab: Any
         outside.add_directive(Directive("d1", "Stop.", action={"stop": True}))
     await running
     found = await check(keep_settings(lab))
-    assert found.problem == "" and found.is_whole
+    assert found.problem == "", found.problem
+    assert found.is_whole
 
 
 async def test_a_run_that_began_with_what_another_found_is_made_again_without_that_memory(
@@ -260,5 +267,6 @@ async def test_a_run_that_ended_and_was_given_more_is_made_again_process_by_proc
     lab = make_lab(budget={"experiments": 4}, **given)
     await work(lab, 1)
     found = await check(keep_settings(lab))
-    assert found.problem == "" and found.is_whole
+    assert found.problem == "", found.problem
+    assert found.is_whole
     assert all(n == same for n, same in found.kinds.values())
