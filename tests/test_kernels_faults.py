@@ -307,6 +307,16 @@ def test_a_referee_that_ends_before_it_answers_is_named_with_its_exit_code() -> 
             referee.ask({"do": "problem"}, timeout_s=1)
 
 
+def test_what_a_referee_says_of_itself_is_waited_for() -> None:
+    import torch
+
+    with RefereeProcess("cpu") as referee:
+        assert referee.torch == torch.__version__
+        assert referee.architecture == ""
+    with RefereeProcess("cpu", env={"PYTHONPATH": "/nowhere"}) as broken:
+        assert broken.torch == ""
+
+
 def test_a_referee_that_nobody_asked_ends_with_its_block() -> None:
     with RefereeProcess("cpu") as referee:
         process = referee._process

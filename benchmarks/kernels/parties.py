@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -132,9 +133,7 @@ class RefereeProcess:
         given = {"PYTHONPATH": python_path(), "CUDA_VISIBLE_DEVICES": "0"}
         kept = KEPT_MEMORY if device == "cpu" else {}
         self._env = inherited | given | kept | dict(env or {})
-        self.torch = ""
-        """The version of PyTorch, once it has answered."""
-        self._architecture = ""
+        self._hello: Message = {}
         self._start()
 
     def _start(self) -> None:
@@ -178,8 +177,7 @@ class RefereeProcess:
         finally:
             self._listener.close()
             shutil.rmtree(self._folder, ignore_errors=True)
-        self.torch = str(hello.get("torch", ""))
-        self._architecture = str(hello.get("architecture", ""))
+        self._hello = hello
         return Party(channel, "the process of the reference", self.close, REFEREE_CLAIMS)
 
     def __enter__(self) -> RefereeProcess:
@@ -202,6 +200,13 @@ class RefereeProcess:
         return self._party.is_gone
 
     @property
+    def torch(self) -> str:
+        """The version of its PyTorch, waited for; empty where it does not start."""
+        with suppress(PartyFailed):
+            self.meet()
+        return str(self._hello.get("torch", ""))
+
+    @property
     def architecture(self) -> str:
         """The compute capability of its GPU (`9.0`); empty on a CPU.
 
@@ -209,7 +214,7 @@ class RefereeProcess:
             PartyFailed: it does not start.
         """
         self.meet()
-        return self._architecture
+        return str(self._hello.get("architecture", ""))
 
     def meet(self) -> None:
         """Wait until it answers.
