@@ -13,8 +13,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from novum.agents.carrying import put_together
-from novum.agents.search.findings import Node, ideas_of
 from novum.agents.search.frontier import nearest
+from novum.agents.search.naming import ideas_of
+from novum.agents.search.node import Node
 from novum.agents.trials import Order, interleave, run_orders
 from novum.evals.significance.distributions import t_isf
 from novum.lab.records import Json, Purpose

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from novum.agents.search.findings import Findings, Source, ideas_of
+from novum.agents.search.findings import Findings
+from novum.agents.search.naming import ideas_of
+from novum.agents.search.node import Source
 from novum.errors import DoesNotApply
 from novum.lab.records import Candidate
 

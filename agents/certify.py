@@ -17,8 +17,8 @@ from novum.agents.carrying import put_together
 from novum.agents.claims import claimed
 from novum.agents.experimenter import orders_of
 from novum.agents.planner import may_carry
-from novum.agents.search.findings import UNFIT, Node
 from novum.agents.search.frontier import nearest
+from novum.agents.search.node import UNFIT, Node
 from novum.agents.trials import run_orders
 from novum.evals.audit import judge
 from novum.evals.significance import OnlineFdr

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from novum.agents.search.findings import Node
+from novum.agents.search.node import Node
 
 if TYPE_CHECKING:
     from novum.agents.lab import Lab

@@ -193,12 +193,8 @@ class Lab:
         return ""
 
     def update_reserve(self) -> None:
-        """Set aside the time that certifying the present head would take."""
-        findings = self.findings
-        base = findings.nodes[findings.start].score
-        gain = 0.0
-        if base is not None and findings.head_score is not None:
-            gain = findings.head_score - base
+        """Set aside the time that certifying what was found would take."""
+        gain = self.findings.sure_gain
         win = self.terms.win
         n = win.confirm_trials or certification_trials(
             gain, self.window.noise(), win.alpha_headline, win.looks

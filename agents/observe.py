@@ -8,7 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from novum.agents.experience import recipes
-from novum.agents.search.findings import MoveRecord, Node
+from novum.agents.search.node import MoveRecord, Node
 from novum.agents.search.protocol import Choice
 from novum.agents.situation import Branch, ConstantFact, Situation, Technique
 from novum.errors import DoesNotApply

@@ -112,7 +112,7 @@ def open_lab(run: RunFolder, settings: Settings) -> Iterator[Lab]:
             ablate=settings.ablate,
             confirm_trials=settings.confirm_trials,
             measures_first=settings.noise == "first",
-            screens=Screens(cheapest(profile) if settings.screens else ""),
+            screens=Screens(fidelity=cheapest(profile) if settings.screens else ""),
             must_ask=lambda stage, _: stage == settings.approval.ask,
             approval=settings.approval,
         )

@@ -17,7 +17,9 @@ from novum.agents.lab import Lab
 from novum.agents.observe import observe
 from novum.agents.outside import EXTERNAL, wait_for_ideas
 from novum.agents.prompting import MAX_TASK, render
-from novum.agents.search.findings import CARRY, COMPOSED, Node, attempt_key
+from novum.agents.search.findings import CARRY
+from novum.agents.search.naming import attempt_key
+from novum.agents.search.node import COMPOSED, Node
 from novum.agents.search.protocol import Choice
 from novum.agents.state import State
 from novum.errors import ToolError

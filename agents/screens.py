@@ -8,70 +8,26 @@ screen says, so that its worth stays measured; one that does not predict is swit
 
 All that is decided here is an event, and the numbers of it follow from the events before. Screened
 scores decide what is run, never a verdict.
-
-Source: Jamieson and Talwalkar 2016, Non-stochastic best arm identification (successive halving);
-Horvitz and Thompson 1952 (weights of what was let on by the fixed share).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from math import isfinite, sqrt
+from math import isfinite
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from novum.agents.screening import MIN_CORRELATION, Screening
 from novum.agents.trials import NOBODYS_SCORE, Order, run_orders
 from novum.benchmarks.pack import Profile
-from novum.evals.significance.distributions import t_sf
 from novum.lab.records import Event, Json, Outcome, Proposal, Purpose, Trial, TrialStatus
 
 if TYPE_CHECKING:
     from novum.agents.lab import Lab
 
 PLAN, SCREEN, OFF = "screen.plan", "screen", "screen.off"
-FIRST_PAIRS = 6
-"""Pairs of a screened and a full gain before any full trial is saved."""
-JUDGED_PAIRS = 8
-MIN_CORRELATION = 0.5
-"""A screen that correlates less with the full trials, over `JUDGED_PAIRS` or more, is useless."""
-MIN_CHANCE = 0.05
-"""Chance that the full trial lies above the reference, below which it is saved."""
-SHARE = 5
-"""Of the candidates behind, every so many-th goes on to the full trial all the same."""
-MAX_PAIRS = 200
-PRIOR = ((0.0, 1.0), (1.0, 0.5))
-"""Mean and sd of intercept and slope, in sds of the residual: a screen is believed at first."""
-PRIOR_TRIALS, PRIOR_VAR = 4.0, 2.0
-"""Weight and size of the residual variance, in squared sds of one trial's noise."""
 LEAST_NOISE = 1e-4
 """Noise as a fraction of the score, where the metric has none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """What a candidate gained over its reference, as fractions of the reference's score."""
-
-    screened: float
-    full: float
-    weight: float
-    """Candidates for which it stands: 1, or `SHARE` for one that was let on by the fixed share."""
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """Student's t distribution of the gain of a full trial, in sds of one trial's noise."""
-
-    mean: float
-    scale: float
-    df: float
-
-    @property
-    def chance(self) -> float:
-        """Probability that it is above zero."""
-        return t_sf(-self.mean / self.scale, self.df)
 
 
 def always(key: str) -> bool:
@@ -80,7 +36,7 @@ def always(key: str) -> bool:
 
 
 @dataclass(slots=True)
-class Screens:
+class Screens(Screening):
     """What the run knows of its screen. Fed with events and trials in the order of the ledger."""
 
     fidelity: str = ""
@@ -89,9 +45,6 @@ class Screens:
     """Whether this candidate (`PROPOSAL/TREE`) is; replay screens where the recording did."""
     is_off: bool = False
     """Whether it was switched off because it did not predict."""
-    n_behind: int = 0
-    """Candidates whose full trial could be saved."""
-    pairs: deque[Pair] = field(default_factory=lambda: deque(maxlen=MAX_PAIRS))
     scores: dict[str, float] = field(default_factory=dict)
     """First screened value of the metric, by tree."""
     _ahead: dict[str, Json] = field(default_factory=dict)
@@ -112,7 +65,7 @@ class Screens:
             base = lab.findings.nodes[known["reference"]].score
             if value is not None and base:
                 full = (lab.findings.oriented(value) - base) / abs(base)
-                self.pairs.append(Pair(known["gain"], full, known["weight"]))
+                self.add(known["gain"], full, known["weight"])
 
     def note_decision(self, lab: Lab, decided: Json) -> None:
         """It was decided whether a candidate goes on."""
@@ -125,40 +78,6 @@ class Screens:
     def close(self, proposal: str) -> None:
         """A proposal ended."""
         self._ahead.pop(proposal, None)
-
-    def forecast(self, gain: float, noise: float) -> Forecast:
-        """What a screened gain promises of the full one; both it and the noise as fractions."""
-        x = np.array([[1.0, p.screened / noise] for p in self.pairs]).reshape(-1, 2)
-        y = np.array([p.full / noise for p in self.pairs])
-        mean = np.array([m for m, _ in PRIOR])
-        precision = np.diag([1.0 / s**2 for _, s in PRIOR])
-        total = precision + x.T @ x
-        fitted = np.linalg.solve(total, precision @ mean + x.T @ y)
-        squares = PRIOR_TRIALS * PRIOR_VAR + float(
-            np.sum((y - x @ fitted) ** 2) + (fitted - mean) @ precision @ (fitted - mean)
-        )
-        df = PRIOR_TRIALS + len(self.pairs)
-        at = np.array([1.0, gain / noise])
-        var = squares / df * (1.0 + float(at @ np.linalg.solve(total, at)))
-        return Forecast(float(at @ fitted), sqrt(var), df)
-
-    def correlation(self) -> float | None:
-        """Of screened and full gains over all candidates that were screened, those that went no
-        further among them; `None` while nothing varies."""
-        if len(self.pairs) < 2:
-            return None
-        x, y, w = np.array([(p.screened, p.full, p.weight) for p in self.pairs]).T
-        x, y = x - np.average(x, weights=w), y - np.average(y, weights=w)
-        spread = float(np.sqrt(np.sum(w * x * x) * np.sum(w * y * y)))
-        return float(np.sum(w * x * y)) / spread if spread > 0 else None
-
-    @property
-    def is_useless(self) -> bool:
-        """Whether it was seen often enough not to predict."""
-        if len(self.pairs) < JUDGED_PAIRS:
-            return False
-        found = self.correlation()
-        return found is None or found < MIN_CORRELATION
 
 
 def cheapest(profile: Profile) -> str:
@@ -173,7 +92,7 @@ def as_recorded(events: Iterable[Event]) -> Screens:
     """Screens the candidates that a recording screened, at its fidelity."""
     plans = {e.key.partition(":")[2]: e.payload for e in events if e.kind == PLAN}
     fidelity = next((plan["fidelity"] for plan in plans.values()), "")
-    return Screens(fidelity, is_due=plans.__contains__)
+    return Screens(fidelity=fidelity, is_due=plans.__contains__)
 
 
 async def screen_out(lab: Lab, proposal: Proposal, tree: str, reference: str) -> str:
@@ -247,9 +166,8 @@ def _decide(lab: Lab, proposal: Proposal, mine: Trial, reference: str) -> Json |
         return None
     gain = (findings.oriented(score) - findings.oriented(theirs)) / abs(theirs)
     noise = max(lab.window.noise().sd / abs(base), LEAST_NOISE)
-    forecast = screens.forecast(gain, noise)
-    is_behind = len(screens.pairs) >= FIRST_PAIRS and forecast.chance < MIN_CHANCE
-    is_let_on = is_behind and (screens.n_behind + 1) % SHARE == 0
+    decision = screens.judge(gain, noise)
+    forecast = decision.forecast
     return {
         "proposal": proposal.id,
         "tree": mine.tree,
@@ -259,9 +177,9 @@ def _decide(lab: Lab, proposal: Proposal, mine: Trial, reference: str) -> Json |
         "chance": forecast.chance,
         "pairs": len(screens.pairs),
         "correlation": screens.correlation(),
-        "is_behind": is_behind,
-        "goes_on": not is_behind or is_let_on,
-        "weight": float(SHARE) if is_let_on else 1.0,
+        "is_behind": decision.is_behind,
+        "goes_on": decision.goes_on,
+        "weight": decision.weight,
         "reason": (
             f"screened out: {gain:+.1%} at fidelity {screens.fidelity}; over {len(screens.pairs)} "
             f"pairs that promises {forecast.mean * noise:+.1%} in full, and a chance of "

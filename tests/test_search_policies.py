@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
 
 from novum.agents.search.effects import MAX_IDEAS, Effects
 from novum.agents.search.findings import Findings
-from novum.agents.search.kinds import GRID, Kinds
+from novum.agents.search.kinds import Kinds
+from novum.agents.search.mixture import GRID
 from novum.agents.search.registry import POLICIES, make_policy
-from novum.evals.suites.search import campaign, render
+from novum.evals.suites.search import campaign, render, render_screens
 from novum.evals.suites.simulated.campaign import Campaign, keep_if_better
-from novum.evals.suites.simulated.landscapes import landscapes
+from novum.evals.suites.simulated.landscapes import draw_idea, landscapes
+from novum.evals.suites.simulated.screened import ScreenedCampaign
 from novum.lab.records import (
     Candidate,
     Kind,
@@ -82,14 +85,88 @@ def test_an_effect_larger_than_ideas_ever_are_is_believed_as_measured() -> None:
 
 def test_ideas_beyond_the_limit_are_given_up_and_what_they_taught_stays() -> None:
     effects = effects_of_a_start()
-    for i in range(3 * MAX_IDEAS):
+    for i in range(MAX_IDEAS * 4 // 3):
         effects.add(f"i{i}", Kind.CONSTANTS)
         effects.note(f"t{i}", (f"i{i}",), -2.0 if i % 2 else 2.0)
-    assert len(effects.ideas) <= MAX_IDEAS
-    assert all(mean < 0 or i in ("i0", "i2") for i, (mean, _) in list(effects.gone.items())[:20])
-    before = effects.gone["i1"]
-    effects.add("i1", Kind.CONSTANTS)
-    assert effects.value(("i1",)) == pytest.approx(before)
+    assert len(effects.ideas) <= MAX_IDEAS and not effects.settled  # one trial settles nothing
+    assert all(int(idea[1:]) % 2 for idea in effects.gone)
+    lost = next(iter(effects.gone))
+    before = effects.gone[lost]
+    effects.add(lost, Kind.CONSTANTS)
+    assert effects.value((lost,)) == pytest.approx(before)
+
+
+def test_ideas_that_never_ran_take_no_room_in_the_model() -> None:
+    effects = effects_of_a_start()
+    for i in range(2 * MAX_IDEAS):
+        effects.add(f"broken{i}", Kind.SYSTEMS)
+    effects.add("good", Kind.DATA)
+    for _ in range(8):
+        effects.note("tree", ("good",), 3.0)
+    assert tuple(effects.ideas) == ("good",) and mean_of(effects, "good") > 1.0
+
+
+def many_good_ideas(n_good: int, n_bad: int, n_trials: int) -> tuple[Effects, dict[str, float]]:
+    """A model that was fed what a long campaign would: ideas come one by one, each is carried in
+    three trials of four from then on, and the good ones help by one sd."""
+    rng = Random(4)
+    truth = {f"g{i}": 1.0 for i in range(n_good)} | {f"b{i}": -2.0 for i in range(n_bad)}
+    names = sorted(truth, key=lambda _: rng.random())
+    effects = effects_of_a_start()
+    for i in range(n_trials):
+        known = names[: 1 + i * len(names) // n_trials]
+        some = []
+        for idea in known:
+            effects.add(idea, Kind.DATA)
+            if idea not in effects.gone and rng.random() < 0.75:
+                some.append(idea)
+        score = sum(truth[idea] for idea in some) + rng.gauss(0.0, 1.0)
+        effects.note(f"t{i}", some, score)
+    return effects, truth
+
+
+def test_a_run_with_more_good_ideas_than_the_model_holds_keeps_them_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("novum.agents.search.effects.MAX_IDEAS", 64)
+    monkeypatch.setattr("novum.agents.search.effects.KEEP", 48)
+    effects, truth = many_good_ideas(120, 40, 1_200)
+    good = {idea for idea, effect in truth.items() if effect > 0}
+    assert len(effects.ideas) <= 64 and len(effects.settled) > 40
+    assert not good & effects.gone.keys() and not effects.settled.keys() - good
+    # The whole is measured by every trial, however many parts of it have no column any more.
+    gain, var = effects.value(tuple(good))
+    assert gain == pytest.approx(120.0, abs=6.0) and var < 9.0
+    assert effects.level == pytest.approx(0.0, abs=6.0)
+
+
+def test_the_order_in_which_a_candidates_ideas_are_named_changes_nothing() -> None:
+    rng = Random(5)
+    one, other = effects_of_a_start(), effects_of_a_start()
+    for i in range(80):
+        some = [f"i{j}" for j in range(i // 2 + 1) if rng.random() < 0.5]
+        score = rng.gauss(0.0, 1.0)
+        for effects, named in ((one, some), (other, some[::-1])):
+            for idea in named:
+                effects.add(idea, Kind.DATA)
+            effects.note(f"t{i}", named, score)
+    a, b = one.gains(), other.gains()
+    assert a.ideas == b.ideas
+    assert np.array_equal(a.mean, b.mean) and np.array_equal(a.sd, b.sd)
+
+
+def test_asking_what_is_believed_changes_nothing() -> None:
+    asked, silent = effects_of_a_start(), effects_of_a_start()
+    rng = Random(6)
+    for i in range(60):
+        score = rng.gauss(0.0, 1.0)
+        for effects in (asked, silent):
+            effects.add(f"i{i}", Kind.DATA)
+            effects.note(f"t{i}", (f"i{i}", f"i{i // 2}"), score)
+        asked.gains()
+        asked.value((f"i{i}",))
+        asked.kinds.draw((Kind.DATA, Kind.SYSTEMS), rng)
+    assert np.array_equal(asked.gains().mean, silent.gains().mean)
 
 
 def test_kinds_that_paid_are_drawn_more_often() -> None:
@@ -98,7 +175,7 @@ def test_kinds_that_paid_are_drawn_more_often() -> None:
     for _ in range(12):
         kinds.add(Kind.DATA, good)
         kinds.add(Kind.CONSTANTS, bad)
-    drawn = [kinds.draw((Kind.CONSTANTS, Kind.DATA), {}, Random(i)) for i in range(40)]
+    drawn = [kinds.draw((Kind.CONSTANTS, Kind.DATA), Random(i)) for i in range(40)]
     assert drawn.count(Kind.DATA) >= 38
 
 
@@ -142,6 +219,53 @@ def test_the_same_findings_and_random_state_give_the_same_choice(policy: str) ->
         choices = [p.choose(run.findings, 0, Random(seed)) for p in (run.policy, again)]
         assert choices[0] == choices[1]
         assert all(tree in run.findings.nodes for c in choices for tree in c.parents)
+
+
+def test_an_index_fed_with_the_same_records_chooses_the_same_after_ideas_were_settled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("novum.agents.search.effects.MAX_IDEAS", 48)
+    monkeypatch.setattr("novum.agents.search.effects.KEEP", 36)
+    run = Campaign(landscapes(8)[0], make_policy("frontier"), 400, 8)
+    again = Findings("higher")
+    follow(run.findings, again, monkeypatch)
+    run.run()
+    assert run.findings.effects.settled == again.effects.settled != {}
+    for seed in range(5):
+        choices = [run.policy.choose(f, 0, Random(seed)) for f in (run.findings, again)]
+        assert choices[0] == choices[1]
+        assert set(again.effects.settled) <= set(choices[0].carry or ())
+
+
+def follow(first: Findings, second: Findings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hand every record that the first gets to the second, as a resumed run reads the ledger."""
+    for name in ("proposal", "candidate", "trial", "verdict", "dropped", "clashes"):
+        original = getattr(first, f"note_{name}")
+        copy = getattr(second, f"note_{name}")
+
+        def both(*given: Any, _one: Any = original, _other: Any = copy, **named: Any) -> None:
+            _one(*given, **named)
+            _other(*given, **named)
+
+        monkeypatch.setattr(first, f"note_{name}", both)
+
+
+def test_a_screen_that_does_not_predict_switches_itself_off() -> None:
+    blind = [ScreenedCampaign(landscapes(i)[0], make_policy("greedy"), 100, i, 0.0) for i in (1, 2)]
+    outcomes = [campaign.run() for campaign in blind]
+    assert all(o.off_at is not None and o.n_saved <= 3 for o in outcomes)
+    table = render_screens(outcomes)
+    assert "| 100 | additive | greedy, screen 0 |" in table and "2 of 2" in table
+
+
+def test_the_cheap_fidelity_correlates_as_it_was_told_to() -> None:
+    landscape = landscapes(1)[0]
+    rng = Random(7)
+    ideas = [frozenset([i]) for _ in range(800) if (i := draw_idea(Kind.DATA, rng))]
+    full = [landscape.value(i) for i in ideas]
+    for told in (0.0, 0.5, 0.9):
+        cheap = [landscape.cheap_value(i, told) for i in ideas]
+        assert np.corrcoef(full, cheap)[0, 1] == pytest.approx(told, abs=0.12)
 
 
 def test_a_simulated_campaign_repeats_and_stays_within_its_budget() -> None:

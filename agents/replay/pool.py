@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from novum.agents.lab import DROPPED, MOVES
 from novum.agents.replay.parts import result_of
-from novum.agents.search.findings import lineage_key
+from novum.agents.search.naming import lineage_key
 from novum.agents.search.protocol import Choice
 from novum.benchmarks.protocol import TrialRequest, TrialResult
 from novum.benchmarks.toolbox import PackTool

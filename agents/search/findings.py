@@ -7,20 +7,17 @@ costs the same after ten candidates and after ten thousand.
 
 from __future__ import annotations
 
-import re
-from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
-from math import inf, isfinite, sqrt
+from math import inf, isfinite
 
-from novum.agents.search.effects import Effects
-from novum.agents.situation import KindRecord, move_key, moves_of
+from novum.agents.search.naming import attempt_key, ideas_of, lineage_key, merge_moves
+from novum.agents.search.node import COMPOSED, UNFIT, MoveRecord, Node, Source
+from novum.agents.search.standing import GOOD, MAX_TOP, Standing
+from novum.agents.situation import KindRecord, moves_of
 from novum.lab.records import (
-    Better,
     Candidate,
-    Json,
     Kind,
     Label,
     Proposal,
@@ -30,89 +27,17 @@ from novum.lab.records import (
     Verdict,
 )
 
-MAX_FRONTIER = 64
-"""Branches kept worth building on; what is weaker than these is never chosen anyway."""
-MAX_TOP = 64
-"""Candidates kept that are believed to be best, and as many of the youngest."""
 MAX_SOURCES = 4
-COMPOSED = "composed"
-"""Label of a candidate that was put together from known ideas and not yet judged."""
 CARRY = "carry"
 """In a move: the known idea that is to be made fit a base with which it clashed."""
-ODDS = 1.645
 UNSELECTED = (Purpose.NOISE, Purpose.RACE)
-GOOD = (Label.PROMISING, Label.CONFIRMED)
 BROKEN = (Label.INVALID,)
-UNFIT = (Label.INVALID, Label.HACK, Label.QUARANTINED, Label.MISSED)
-"""Nothing is built on these, whatever their scores."""
-
-
-@dataclass(slots=True)
-class Node:
-    """One candidate and what is known of it. Scores are oriented: higher is better."""
-
-    tree: str
-    commit: str
-    proposal: str
-    parents: tuple[str, ...]
-    moves: tuple[str, ...]
-    summary: str
-    ideas: tuple[str, ...] = ()
-    """What it is made of: techniques, constants, and the proposals of changes without a name."""
-    made: tuple[str, ...] = ()
-    """Those that its parents lack."""
-    label: str = ""
-    surprise: float = 0.0
-    n_all: int = 0
-    """Trials of every purpose, and by how much they lay above what its ideas promise, summed."""
-    total: float = 0.0
-    n: int = 0
-    """Trials that were not looked at before it was decided to keep them."""
-    first: float | None = None
-    """The trial that selected it: biased upwards, used only while there is nothing better."""
-
-    @property
-    def score(self) -> float | None:
-        """Mean of the unselected trials, else the selecting one."""
-        return self.total / self.n if self.n else self.first
-
-
-@dataclass(slots=True)
-class MoveRecord:
-    """How one technique or constant fared."""
-
-    tried: int = 0
-    won: int = 0
-    broken: int = 0
-    gain_sum: float = 0.0
-    weight: float = 0.0
-
-
-@dataclass(slots=True)
-class Source:
-    """Where an idea can be had from."""
-
-    kind: Kind
-    hypothesis: str
-    commits: tuple[tuple[str, str], ...] = ()
-    """Candidates without and with it, the youngest pair first: what a merge takes it from. Empty
-    while it was only made together with others."""
-    is_named: bool = True
-    """Whether it is a technique or constant that can be applied by its name."""
-    n_run: int = 0
-    """Candidates with it that ran."""
-    n_broken: int = 0
-    """Candidates with it that did not, while nothing else in them explains that."""
-    n_clashed: int = 0
-    """Times in a row that it could not be merged with the others."""
 
 
 @dataclass(eq=False)
-class Findings:
+class Findings(Standing):
     """The index. Feed it every record once, in the order of the ledger."""
 
-    better: Better
-    nodes: dict[str, Node] = field(default_factory=dict)
     proposals: dict[str, Proposal] = field(default_factory=dict)
     """Proposals under way; finished ones are dropped, so that memory stays small."""
     n_proposals: int = 0
@@ -124,12 +49,10 @@ class Findings:
     """Proposal id by parents and move key."""
     directions: dict[str, str] = field(default_factory=dict)
     """Constant -> `up` or `down`, the direction that won last."""
-    start: str = ""
     since_progress: int = 0
     """Verdicts since the head last changed for the better."""
     move_kinds: Mapping[str, Kind] = field(default_factory=dict)
     """Kinds of the techniques of the pack."""
-    effects: Effects = field(default_factory=Effects)
     sources: dict[str, Source] = field(default_factory=dict)
     """Known ideas."""
     by_ideas: dict[tuple[str, ...], str] = field(default_factory=dict)
@@ -140,10 +63,8 @@ class Findings:
     """Values that were tried of each constant."""
     recent: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_TOP))
     """The youngest candidates that may be built on."""
-    _top: list[tuple[float, str]] = field(default_factory=list)
     best_score: Node | None = None
     """The highest score so far, single trials included: what loops without statistics follow."""
-    _frontier: list[tuple[float, str]] = field(default_factory=list)
 
     def oriented(self, metric: float) -> float:
         """A value of the metric, turned so that higher is better."""
@@ -303,70 +224,6 @@ class Findings:
         for name in moves_of(proposal.move) if proposal is not None else ():
             self.moves.setdefault(name, MoveRecord()).tried += 1
 
-    @property
-    def frontier(self) -> list[Node]:
-        """Candidates worth building on, best first; the start is always among them."""
-        return [self.nodes[tree] for _, tree in self._frontier]
-
-    @property
-    def head(self) -> Node:
-        """The best candidate that won a race, or the start."""
-        return self.nodes[self._frontier[0][1]] if self._frontier else self.nodes[self.start]
-
-    @property
-    def head_score(self) -> float | None:
-        return -self._frontier[0][0] if self._frontier else None
-
-    def finalists(self, n: int) -> list[Node]:
-        """What to certify at the end, best first: by belief, and the best that won a race.
-
-        Certification is a test of its own, so a candidate need not have won one before.
-        """
-        named = [node for node in self.top if node.label != "start" and self.beats_start(node)]
-        raced = [node for node in self.frontier if node.label != "start"]
-        ranked = [*named[: n - 1], *raced, *named[n - 1 :]]
-        return list({node.tree: node for node in ranked}.values())[:n]
-
-    def with_final(self, found: list[Node], final: Node, n: int) -> list[Node]:
-        """Finalists with one that was put together: before those that it is believed to beat."""
-        if final.label in ("start", *UNFIT) or not self.beats_start(final):
-            return found
-        worth = self.believed(final)[0]
-        at = sum(self.believed(node)[0] > worth for node in found if node.tree != final.tree)
-        rest = [node for node in found if node.tree != final.tree]
-        return [*rest[:at], final, *rest[at:]][:n]
-
-    @property
-    def top(self) -> list[Node]:
-        """The candidates believed to be best, best first."""
-        found = [self.nodes[t] for _, t in self._top]
-        return sorted(found, key=lambda n: (-self.believed(n)[0], n.tree))
-
-    def believed(self, node: Node) -> tuple[float, float]:
-        """Mean and variance of what a candidate gains over the start: the sum of its ideas'
-        effects, and what its own trials say beyond them."""
-        mean, var = self.effects.value(node.ideas)
-        if node.n_all:
-            beyond, noise = self.effects.misfit, self.effects.noise_sd**2
-            pull = beyond / (beyond + noise / node.n_all)
-            mean += pull * node.surprise / node.n_all
-            var += pull * noise / node.n_all
-        return mean, var
-
-    def beats_start(self, node: Node) -> bool:
-        """Whether a candidate is believed to be better than the start, at 19 to 1."""
-        mean, var = self.believed(node)
-        return mean > ODDS * sqrt(var)
-
-    def gain(self, node: Node) -> float:
-        """Estimated gain over the start, as a fraction; 0 where nothing is known."""
-        base = self.nodes[self.start].score if self.start in self.nodes else None
-        if not base:
-            return 0.0
-        if node.score is None:  # nothing but its ideas is known of it
-            return self.believed(node)[0] / abs(base)
-        return (node.score - base) / abs(base)
-
     def kind_of(self, node: Node) -> str:
         """The kind of change that made a candidate: that of its youngest idea."""
         source = self.sources.get(node.made[-1]) if node.made else None
@@ -399,25 +256,6 @@ class Findings:
             lines.append(line)
         shared = set(lines[0]).intersection(*lines[1:]) if lines else set()
         return next((tree for tree in lines[0] if tree in shared), self.start) if lines else ""
-
-    def _rank(self, node: Node) -> None:
-        if node.label != "start" and node.label not in GOOD:
-            self._frontier = [f for f in self._frontier if f[1] != node.tree]
-            return
-        if node.score is None:
-            return
-        rest = [f for f in self._frontier if f[1] != node.tree]
-        insort(rest, (-node.score, node.tree))
-        keep = rest[:MAX_FRONTIER]
-        if all(tree != self.start for _, tree in keep):
-            keep += [f for f in rest if f[1] == self.start]
-        self._frontier = keep
-
-    def _rank_belief(self, node: Node) -> None:
-        self._top = [entry for entry in self._top if entry[1] != node.tree]
-        if node.label not in UNFIT:
-            insort(self._top, (-self.believed(node)[0], node.tree))
-            del self._top[MAX_TOP:]
 
     def _note_runs(self, node: Node) -> None:
         for idea in node.ideas:
@@ -462,31 +300,3 @@ class Findings:
         for name, direction in proposal.move.get("direction", {}).items():
             opposite = {"up": "down", "down": "up"}[direction]
             self.directions[name] = direction if won else opposite
-
-
-def attempt_key(move: Json, hypothesis: str) -> str:
-    """What a proposal tries, whoever says it: its move, or else the words of its hypothesis."""
-    if key := move_key(move):
-        return key
-    words = " ".join(re.findall(r"[a-z0-9.]+", hypothesis.lower()))
-    return f"~{sha256(words.encode()).hexdigest()[:12]}"
-
-
-def lineage_key(parents: tuple[str, ...]) -> tuple[str, ...]:
-    """Parents without their order."""
-    return tuple(sorted(parents))
-
-
-def merge_moves(moves: Iterable[str]) -> tuple[str, ...]:
-    """Each technique once; of a constant's values only the last."""
-    found: dict[str, str] = {}
-    for move in moves:
-        name = move.split("=", 1)[0]
-        found.pop(name, None)
-        found[name] = move
-    return tuple(found.values())
-
-
-def ideas_of(ideas: Iterable[str]) -> tuple[str, ...]:
-    """What a candidate is made of, in one order: each once, of a constant's values the last."""
-    return tuple(sorted(merge_moves(ideas)))

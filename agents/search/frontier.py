@@ -16,8 +16,9 @@ from __future__ import annotations
 from random import Random
 
 from novum.agents.search.effects import Gains
-from novum.agents.search.findings import Findings, Node, ideas_of
-from novum.agents.search.kinds import Array
+from novum.agents.search.findings import Findings
+from novum.agents.search.naming import ideas_of
+from novum.agents.search.node import Node
 from novum.agents.search.protocol import Choice
 from novum.lab.records import Kind
 
@@ -57,6 +58,9 @@ class Frontier:
         """Draw what to carry, and which kind of idea to add."""
         gains = findings.effects.gains()
         if rng.random() < EXPLOIT and (best := best_set(findings, gains)):
+            settled = strongest(home(findings))
+            if settled and settled not in findings.by_ideas:
+                best = settled  # others are merged onto it from then on
             base = nearest(findings, best)
             if not (base.ideas == best and base.n_all >= 2):
                 return Choice("retest", (base.tree,), carry=best)
@@ -66,12 +70,12 @@ class Frontier:
             return Choice("combine", (base.tree,), carry=others, resolve=idea)
         carry = drawn_set(findings, gains, rng)
         base = nearest(findings, carry)
-        return Choice("improve", (base.tree,), draw_kind(findings, gains, rng), carry)
+        return Choice("improve", (base.tree,), draw_kind(findings, rng), carry)
 
 
 def drawn_set(findings: Findings, gains: Gains, rng: Random) -> tuple[str, ...]:
-    """Ideas whose drawn effect is above zero."""
-    drawn = {}
+    """What is settled, and ideas whose drawn effect is above zero."""
+    drawn = home(findings)
     for i, idea in enumerate(gains.ideas):
         luck = rng.gauss(0.0, 1.0)
         if gains.worth[i] < LIKELY or not is_sound(findings, idea):
@@ -83,14 +87,20 @@ def drawn_set(findings: Findings, gains: Gains, rng: Random) -> tuple[str, ...]:
 
 
 def best_set(findings: Findings, gains: Gains) -> tuple[str, ...]:
-    """Ideas that are believed to help."""
-    return strongest(
-        {
-            idea: float(gains.mean[i])
-            for i, idea in enumerate(gains.ideas)
-            if gains.mean[i] > 0.0 and gains.worth[i] >= LIKELY and is_sound(findings, idea)
-        }
-    )
+    """What is settled, and ideas that are believed to help."""
+    likely = {
+        idea: float(gains.mean[i])
+        for i, idea in enumerate(gains.ideas)
+        if gains.mean[i] > 0.0 and gains.worth[i] >= LIKELY and is_sound(findings, idea)
+    }
+    return strongest(home(findings) | likely)
+
+
+def home(findings: Findings) -> dict[str, float]:
+    """Settled ideas with what they give, in sds; in every set that is made."""
+    sd = findings.effects.noise_sd
+    settled = findings.effects.settled
+    return {i: mean / sd for i, (mean, _) in settled.items() if is_sound(findings, i)}
 
 
 def worst_clash(findings: Findings, gains: Gains) -> str:
@@ -121,18 +131,17 @@ def nearest(findings: Findings, ideas: tuple[str, ...]) -> Node:
         return findings.nodes[known]
     wanted = set(ideas)
     best = findings.nodes[findings.start]
-    for node in (*findings.top, *(findings.nodes[t] for t in findings.recent)):
+    settled = findings.by_ideas.get(strongest(home(findings)))
+    if settled and wanted.issuperset(findings.nodes[settled].ideas):
+        best = findings.nodes[settled]
+    for node in (*findings.strong, *(findings.nodes[t] for t in findings.recent)):
         if len(node.ideas) > len(best.ideas) and wanted.issuperset(node.ideas):
             best = node
     return best
 
 
-def draw_kind(findings: Findings, gains: Gains, rng: Random) -> Kind:
+def draw_kind(findings: Findings, rng: Random) -> Kind:
     """The kind that a draw says gives most, and now and then the one that was tried least."""
     if rng.random() < DIVERSE:
         return min(KINDS, key=lambda k: (findings.kinds[k].tried if k in findings.kinds else 0, k))
-    seen: dict[Kind, Array] = {}
-    for i, idea in enumerate(gains.ideas):
-        kind = findings.effects.ideas[idea].kind
-        seen[kind] = seen.get(kind, 0.0) + gains.shares[i]
-    return findings.effects.kinds.draw(KINDS, seen, rng)
+    return findings.effects.kinds.draw(KINDS, rng)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from random import Random
 from weakref import WeakKeyDictionary
 
-from novum.agents.search.findings import Findings, Node
+from novum.agents.search.findings import Findings
+from novum.agents.search.node import Node
 from novum.agents.search.protocol import Choice
 from novum.lab.records import Label
 

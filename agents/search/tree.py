@@ -8,7 +8,8 @@ from __future__ import annotations
 from itertools import islice
 from random import Random
 
-from novum.agents.search.findings import Findings, Node
+from novum.agents.search.findings import Findings
+from novum.agents.search.node import Node
 from novum.agents.search.protocol import Choice
 from novum.lab.records import Label
 

@@ -19,9 +19,12 @@ from statistics import fmean, stdev
 from time import perf_counter, process_time
 
 from novum.agents.search.registry import POLICIES, make_policy
+from novum.errors import UsageError
 from novum.evals.suites.rivals import evolve
 from novum.evals.suites.simulated.campaign import Campaign, Outcome, keep_if_better
-from novum.evals.suites.simulated.landscapes import HELD_OUT
+from novum.evals.suites.simulated.landscapes import HELD_OUT, Landscape
+from novum.evals.suites.simulated.screened import MARK, ScreenedCampaign
+from novum.evals.suites.surrogate.landscape import NAME as SURROGATE
 from novum.evals.suites.surrogate.named import names, truth
 
 PLAIN = "keep-if-better"
@@ -38,6 +41,12 @@ def campaign(task: Task) -> Outcome:
     wall, cpu = perf_counter(), process_time()
     if policy == PLAIN:
         outcome = keep_if_better(landscape, budget, repeat)
+    elif MARK in policy:
+        name, _, correlation = policy.partition(MARK)
+        if not isinstance(landscape, Landscape):
+            raise UsageError(f"{landscape.name} has no cheap fidelity here")
+        rho = float(correlation)
+        outcome = ScreenedCampaign(landscape, make_policy(name), budget, repeat, rho).run()
     else:
         outcome = Campaign(landscape, make_policy(policy), budget, repeat).run()
     each = 1e3 / max(outcome.n_ideas, 1)
@@ -49,30 +58,52 @@ def campaign(task: Task) -> Outcome:
 
 
 def render(outcomes: Iterable[Outcome]) -> str:
-    """The table: a line for each landscape, budget and policy, with 95 % intervals of the means."""
+    """The table: a line for each landscape, budget and policy, with 95 % intervals of the means;
+    gains are in sds of one trial's noise, on the measured benchmark in percents of its metric."""
     groups: dict[tuple[int, str, str], list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault((outcome.budget, outcome.landscape, outcome.policy), []).append(outcome)
     lines = [
-        "| trials | landscape | policy | true gain, sd | claimed - true, sd | kept | false keeps "
+        "| trials | landscape | policy | true gain | claimed - true | kept | false keeps "
         "| false champions | ideas | trials used |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (budget, landscape, policy), group in groups.items():
         over = [o.claimed - o.true_gain for o in group if o.claimed is not None]
+        unit = " %" if landscape == SURROGATE else " sd"
         mark = " (held out)" if landscape in HELD_OUT else ""
         cells = [
             f"{budget}",
             f"{landscape}{mark}",
             policy,
-            interval([o.true_gain for o in group]),
-            interval(over) if over else "no claim",
+            interval([o.true_gain for o in group]) + unit,
+            interval(over) + unit if over else "no claim",
             f"{fmean(o.n_kept for o in group):.1f}",
             f"{fmean(o.n_false_kept for o in group):.1f}",
             f"{sum(o.is_false_champion for o in group)} of {len(group)}",
             f"{fmean(o.n_ideas for o in group):.0f}",
             f"{fmean(o.cost for o in group):.0f}",
         ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def render_screens(outcomes: Iterable[Outcome]) -> str:
+    """What screens saved, and how many switched themselves off, and when."""
+    groups: dict[tuple[int, str, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        if MARK in outcome.policy:
+            key = (outcome.budget, outcome.landscape, outcome.policy)
+            groups.setdefault(key, []).append(outcome)
+    lines = [
+        "| trials | landscape | policy | full trials saved | switched off | after trials |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (budget, landscape, policy), group in groups.items():
+        off = [o.off_at for o in group if o.off_at is not None]
+        after = f"{fmean(off):.0f}" if off else ""
+        saved = interval([o.n_saved for o in group])
+        cells = [f"{budget}", landscape, policy, saved, f"{len(off)} of {len(group)}", after]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -123,8 +154,18 @@ def run(arguments: Sequence[str]) -> int:
         action="store_true",
         help="add OpenEvolve itself (extra `openevolve`), and what an idea costs each of them",
     )
+    parser.add_argument(
+        "--screens",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="CORRELATION",
+        help="add the policies with a cheap fidelity that correlates so with the full one",
+    )
     said = parser.parse_args(arguments)
     policies = [*said.policies, evolve.NAME] if said.openevolve else said.policies
+    real = [policy for policy in said.policies if policy in POLICIES]
+    policies = [*policies, *(f"{p}{MARK}{rho:g}" for rho in said.screens for p in real)]
     tasks = [
         (name, policy, budget, repeat)
         for budget in said.trials
@@ -141,6 +182,8 @@ def run(arguments: Sequence[str]) -> int:
 
     outcomes = measure(tasks, said.processes, keep)
     print(render(outcomes))
+    if said.screens:
+        print(f"\n{render_screens(outcomes)}")
     if said.openevolve:
         print(f"\n{render_own(outcomes)}")
     return 0

@@ -12,7 +12,8 @@ import pytest
 from novum.agents.brains.scripted import ScriptedModel, calls
 from novum.agents.replay.verify import Verification, verify
 from novum.agents.research import work
-from novum.agents.screens import FIRST_PAIRS, SHARE, Pair, Screens
+from novum.agents.screening import FIRST_PAIRS, SHARE, Pair
+from novum.agents.screens import Screens
 from novum.lab.records import Label, Purpose
 from novum.lab.toml import dumps
 from novum.settings import restore_settings
@@ -177,7 +178,7 @@ async def test_nothing_is_screened_where_the_setting_or_the_profile_says_no(
 
 
 def test_a_forecast_follows_the_pairs_and_is_wider_where_they_scatter() -> None:
-    clean, noisy = Screens("cheap"), Screens("cheap")
+    clean, noisy = Screens(fidelity="cheap"), Screens(fidelity="cheap")
     for i in range(12):
         gain = (i - 6) / 100
         clean.pairs.append(Pair(gain, 0.5 * gain, 1.0))
@@ -186,11 +187,11 @@ def test_a_forecast_follows_the_pairs_and_is_wider_where_they_scatter() -> None:
     assert a.mean == pytest.approx(-3.0, abs=0.3)
     assert a.scale < b.scale and a.chance < 0.05 < b.chance < 0.5
     assert clean.correlation() == pytest.approx(1.0) and noisy.is_useless
-    assert not clean.is_useless and not Screens("cheap").is_useless
+    assert not clean.is_useless and not Screens(fidelity="cheap").is_useless
 
 
 def test_pairs_that_were_let_on_stand_for_those_that_were_not() -> None:
-    screens = Screens("cheap")
+    screens = Screens(fidelity="cheap")
     # Among what passes the screen tells little; with what it holds back, it tells a lot.
     passing = [(0.01, -0.01), (-0.01, 0.01), (0.02, 0.0), (0.0, 0.02)] * 2
     screens.pairs.extend(Pair(x, y, 1.0) for x, y in passing)

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from novum.agents.design import certification_trials
 from novum.agents.search.findings import CARRY, Findings
 from novum.agents.search.frontier import nearest
 from novum.agents.search.protocol import Choice, SearchPolicy
 from novum.evals.audit import retry_at
 from novum.evals.significance import Design, NoiseModel, race, search_gate
 from novum.evals.significance.gate import PROMISING_SDS
+from novum.evals.significance.looks import LOOKS
 from novum.evals.suites.simulated.landscapes import CRASH_COST, Ideas, Truth, kind_of
 from novum.lab.records import (
     Candidate,
@@ -32,8 +34,8 @@ from novum.lab.records import (
 
 N_THREADS = 4
 N_NOISE = 5
-RESERVE = 32
-"""Trials set aside for certification: both arms of one test and of one that stops early."""
+SPARE = 4
+"""Trials set aside for a second certification that stops early."""
 MAX_NOISE_ARMS = 24
 MAX_FALLBACKS = 3
 HEADLINE = 0.01
@@ -58,6 +60,10 @@ class Outcome:
     n_ideas: int
     head_gain: float
     """True gain of what would have been reported, certified or not."""
+    n_saved: int = 0
+    """Full trials that a screen saved."""
+    off_at: float | None = None
+    """Trials spent when the screen switched itself off; `None` when it did not."""
     own_ms: float = field(default=0.0, compare=False)
     """Wall time for each idea that went into the search and not into trials."""
     own_cpu_ms: float = field(default=0.0, compare=False)
@@ -93,7 +99,7 @@ class Campaign:
     def run(self) -> Outcome:
         """Search until the budget is spent but for the reserve, then certify."""
         self._start()
-        while self.cost < self.budget - reserve(self.budget):
+        while self.cost < self.budget - (set_aside := self._reserve()):
             chosen = []
             for thread in range(N_THREADS):
                 reference = self.findings.head.tree
@@ -101,7 +107,7 @@ class Campaign:
                 choice = self.policy.choose(self.findings, thread, rng)
                 chosen.append(self._propose(choice, thread, rng, reference))
             for proposal, ideas, reference in chosen:
-                if self.cost < self.budget - reserve(self.budget):
+                if self.cost < self.budget - set_aside:
                     self._experiment(proposal, ideas, reference)
         return self._certify()
 
@@ -253,6 +259,13 @@ class Campaign:
             del self.arms[next(spare)]
         return NoiseModel.from_arms(self.arms)
 
+    def _reserve(self) -> float:
+        """Trials that certifying what was found would take, as runs reckon it."""
+        n = certification_trials(
+            self.findings.sure_gain, self._noise(), HEADLINE / MAX_FALLBACKS, LOOKS
+        )
+        return min(2 * n + SPARE, self.budget / 5)
+
     def _certify(self) -> Outcome:
         best = self._finalists()
         claimed, champion = None, None
@@ -308,11 +321,6 @@ class Campaign:
                 for _ in range(n):
                     self.cost += 1.0
                     arm.append(self.landscape.measure(self.ideas[name], self.cost, self.rng))
-
-
-def reserve(budget: int) -> int:
-    """Trials kept back for certification."""
-    return min(RESERVE, budget // 5)
 
 
 def keep_if_better(landscape: Truth, budget: int, seed: int) -> Outcome:

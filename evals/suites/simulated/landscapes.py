@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
-from math import pi, sin
+from math import pi, sin, sqrt
 from random import Random
 from typing import Protocol
 
@@ -147,6 +147,13 @@ class Landscape:
     def draw(self, kind: Kind | None, present: Ideas, rng: Random) -> str | None:
         """A new idea, of the kind asked for or of the proposer's own choice."""
         return draw_idea(kind, rng)
+
+    def cheap_value(self, ideas: Ideas, correlation: float) -> float:
+        """What a candidate is worth at a cheaper fidelity: `correlation` is that of an idea's
+        effects there and in full; the rest of it is another draw of the same kind of effects."""
+        apart = sqrt(1.0 - correlation**2)
+        other = sum(self.effect(f"{idea[: idea.index(':') + 1]}c{idea}") for idea in sorted(ideas))
+        return correlation * self.value(ideas) + apart * other
 
     def measure(self, ideas: Ideas, clock: float, rng: Random) -> float | None:
         """One trial at full fidelity; `None` when it crashes."""

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from novum.agents.search.findings import attempt_key
+from novum.agents.search.naming import attempt_key
 from novum.app.ideas import Idea
 from novum.app.numbers import duration, percent
 from novum.app.outcome import Outcome, outcome_of
