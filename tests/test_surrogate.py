@@ -12,6 +12,7 @@ import pytest
 
 from novum.benchmarks.moves import load_playbook
 from novum.benchmarks.pack import find_pack
+from novum.evals.suites.surrogate.ceiling import ceiling
 from novum.evals.suites.surrogate.design import arms, build
 from novum.evals.suites.surrogate.landscape import Surrogate, fitted
 from novum.evals.suites.surrogate.measure import read_design, read_trials
@@ -80,3 +81,10 @@ def test_the_surrogate_offers_each_technique_once() -> None:
         assert idea not in seen
         seen |= {idea}
     assert len(seen) == len(fitted().names) - 1 and landscape.value(frozenset()) == 0.0
+
+
+def test_no_single_change_betters_the_ceiling_and_it_lies_above_all_techniques_together() -> None:
+    most, best = ceiling(n_starts=1)
+    surrogate = Surrogate(0)
+    assert most == surrogate.value(best) > surrogate.value(frozenset(surrogate.pool))
+    assert all(surrogate.value(best ^ {idea}) <= most for idea in surrogate.pool)

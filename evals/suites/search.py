@@ -24,6 +24,7 @@ from novum.evals.suites.rivals import evolve
 from novum.evals.suites.simulated.campaign import Campaign, Outcome, keep_if_better
 from novum.evals.suites.simulated.landscapes import HELD_OUT, Landscape
 from novum.evals.suites.simulated.screened import MARK, ScreenedCampaign
+from novum.evals.suites.surrogate.ceiling import ceiling
 from novum.evals.suites.surrogate.landscape import NAME as SURROGATE
 from novum.evals.suites.surrogate.named import names, truth
 
@@ -182,6 +183,11 @@ def run(arguments: Sequence[str]) -> int:
 
     outcomes = measure(tasks, said.processes, keep)
     print(render(outcomes))
+    if SURROGATE in said.landscapes:
+        most, best = ceiling()
+        print(
+            f"\n{SURROGATE}: the best set found by climbing gains {most:.2f} % ({len(best)} ideas)"
+        )
     if said.screens:
         print(f"\n{render_screens(outcomes)}")
     if said.openevolve:

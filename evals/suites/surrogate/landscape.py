@@ -34,7 +34,7 @@ class Surrogate:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self._fit = fitted()
-        self._pool = [
+        self.pool = [
             f"{self._fit.kinds[name]}:{name}" for name in self._fit.names if name not in DEPENDENT
         ]
         self._start = self._fit.log_metric(frozenset())
@@ -58,6 +58,6 @@ class Surrogate:
 
     def draw(self, kind: Kind | None, present: Ideas, rng: Random) -> str | None:
         """A technique that is not there yet, of the kind asked for while there is one."""
-        left = [idea for idea in self._pool if idea not in present]
+        left = [idea for idea in self.pool if idea not in present]
         like = [idea for idea in left if kind is None or kind_of(idea) is kind]
         return rng.choice(like or left) if left else None
