@@ -7,6 +7,7 @@ trial window, memory), so that an index loaded from the ledger equals one that f
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
 
 MOVES = "moves"
 DROPPED = "dropped"
+RECENT = 12
+"""Latest lessons among which a planner is shown those that went wrong."""
 
 
 async def at_once(id: str) -> None:
@@ -123,6 +126,8 @@ class Lab:
     """Closed iterations by thread."""
     candidates: dict[str, Candidate] = field(default_factory=dict)
     """Candidates under test, by tree."""
+    recent: deque[Lesson] = field(default_factory=lambda: deque(maxlen=RECENT))
+    """The latest lessons, oldest first."""
     static: dict[str, tuple[Evidence, ...]] = field(default_factory=dict)
     """Evidence of the precheck, by proposal under way."""
 
@@ -404,7 +409,9 @@ class Lab:
             lineage=node.moves if node else (),
             total_gain=self.findings.gain(node) if node and gain is not None else None,
         )
-        self.memory.add(self.ledger.add_lesson(lesson))
+        kept = self.ledger.add_lesson(lesson)
+        self.recent.append(kept)
+        self.memory.add(kept)
 
     def close_session(self, proposal_id: str) -> None:
         """An iteration is over: let go of its workspace and of what was kept for it."""

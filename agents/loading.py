@@ -107,6 +107,7 @@ def load(lab: Lab) -> None:
         for trial in ledger.trials(proposal=proposal):
             lab.window.add(trial)
     for lesson in ledger.lessons(last=MAX_LESSONS):
+        lab.recent.append(lesson)
         lab.memory.add(lesson)
 
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 MAX_BRANCHES = 8
 MAX_LESSONS = 6
 MAX_FAILURES = 4
-RECENT = 12
 WRONG = (Label.HACK, Label.INVALID, Label.QUARANTINED, Label.REGRESSION, Label.MISSED)
 MAX_CONSTANTS = 40
 MAX_ATTEMPTED = 200
@@ -93,8 +92,7 @@ def some(constants: dict[str, str], seed: int) -> list[tuple[str, str]]:
 
 def failures(lab: Lab) -> tuple[str, ...]:
     """The latest experiments that went wrong or were refused, oldest first."""
-    recent = lab.ledger.lessons(last=RECENT)
-    wrong = (x for x in recent if x.label in WRONG or is_refused(x))
+    wrong = (x for x in lab.recent if x.label in WRONG or is_refused(x))
     return tuple(describe(x) for x in wrong)[-MAX_FAILURES:]
 
 
