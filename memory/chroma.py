@@ -50,15 +50,27 @@ RETRY_S = (0.5, 30.0)
 
 
 @dataclass
-class Fresh:
-    """A lesson that is not yet in the store, with its vector once somebody asked for it."""
+class Waiting:
+    """A record that is not yet in the store; what is made of it is made when somebody needs it."""
 
-    lesson: Lesson
+    collection: str
+    record: Lesson | Failure | Knowledge
+
+    @cached_property
+    def document(self) -> Document:
+        """As the store keeps it."""
+        match self.record:
+            case Lesson():
+                return of_lesson(self.record)
+            case Failure():
+                return of_failure(self.record)
+            case _:
+                return of_knowledge(self.record)
 
     @cached_property
     def vector(self) -> Vectors:
-        """Of shape (512,), whatever embedder the store has."""
-        (found,) = NgramEmbedder().embed([of_lesson(self.lesson).text])
+        """By n-grams, of shape (512,), whatever embedder the store has."""
+        (found,) = NgramEmbedder().embed([self.document.text])
         return np.asarray(found, dtype=np.float32)
 
 
@@ -79,8 +91,8 @@ class ChromaMemory:
         self._clock = clock
         self._own = RunMemory()
         self._known: set[int] = set()
-        self._queue: list[tuple[str, Document]] = []
-        self._fresh: list[Fresh] = []
+        self._queue: list[Waiting] = []
+        self._fresh: list[Waiting] = []
         """The lessons of the queue, in its order."""
         self._state = threading.Condition()
         self._is_closing = False
@@ -119,16 +131,16 @@ class ChromaMemory:
     def add(self, lesson: Lesson) -> None:
         """Keep a lesson. Returns at once; `flush` waits until it is written."""
         self._own.add(lesson)
-        self._enqueue(LESSONS, of_lesson(lesson), Fresh(lesson))
+        self._enqueue(Waiting(LESSONS, lesson))
 
     def add_failure(self, failure: Failure) -> None:
         """Keep an error and what became of it."""
-        self._enqueue(FAILURES, of_failure(failure))
+        self._enqueue(Waiting(FAILURES, failure))
 
     def add_knowledge(self, entries: Iterable[Knowledge]) -> None:
         """Keep what a pack knows."""
         for entry in entries:
-            self._enqueue(KNOWLEDGE, of_knowledge(entry))
+            self._enqueue(Waiting(KNOWLEDGE, entry))
 
     def recall(self, text: str, limit: int) -> Sequence[Lesson]:
         """The lessons nearest to a text, of this run and of earlier ones, best first."""
@@ -148,12 +160,14 @@ class ChromaMemory:
                 found[one.lesson.run, one.lesson.id] = one
         except (MemoryUnavailable, MemoryCorrupt) as error:
             self._report(str(error))
-            fresh += [Fresh(x) for x in self._own.recall(text, max(limit, CANDIDATES))]
+            own = self._own.recall(text, max(limit, CANDIDATES))
+            fresh += [Waiting(LESSONS, lesson) for lesson in own]
         if fresh:
             (asked,) = NgramEmbedder().embed([text])
             likeness = np.stack([f.vector for f in fresh]) @ asked
             for waiting, similarity in zip(fresh, likeness, strict=True):
-                lesson = waiting.lesson
+                lesson = waiting.record
+                assert isinstance(lesson, Lesson)
                 found[lesson.run, lesson.id] = Found(lesson, float(similarity))
         ranked = rank(found.values(), benchmark=self._benchmark, now_s=self._clock())
         return ranked[:limit]
@@ -228,15 +242,15 @@ class ChromaMemory:
             rows |= {id: (body, floor) for id, body in missing.items()}
         return [Found(to_lesson(b), like, scores.get(id, 0.0)) for id, (b, like) in rows.items()]
 
-    def _enqueue(self, collection: str, document: Document, fresh: Fresh | None = None) -> None:
-        key = hash((collection, document.id, document.body))
+    def _enqueue(self, waiting: Waiting) -> None:
+        key = hash((waiting.collection, waiting.record))
         with self._state:
             if key in self._known:
                 return
             self._known.add(key)
-            self._queue.append((collection, document))
-            if fresh is not None:
-                self._fresh.append(fresh)
+            self._queue.append(waiting)
+            if waiting.collection == LESSONS:
+                self._fresh.append(waiting)
             self._state.notify_all()
 
     def _write(self) -> None:
@@ -266,16 +280,17 @@ class ChromaMemory:
                     log.warning("the memory answers again; %d lessons are written", len(batch))
                     self.trouble = ""
                 del self._queue[: len(batch)]
-                del self._fresh[: sum(c == LESSONS for c, _ in batch)]
+                del self._fresh[: sum(w.collection == LESSONS for w in batch)]
                 self._state.notify_all()
 
     def _is_due(self) -> bool:
         """Whether a batch is to be written at once; each new lesson wakes whoever asks."""
         return self._is_closing or self._n_flushing > 0 or len(self._queue) >= BATCH
 
-    def _keep(self, batch: list[tuple[str, Document]]) -> None:
-        for collection in dict.fromkeys(c for c, _ in batch):
-            latest = {d.id: d for c, d in batch if c == collection}
+    def _keep(self, batch: list[Waiting]) -> None:
+        for collection in dict.fromkeys(w.collection for w in batch):
+            these = [w.document for w in batch if w.collection == collection]
+            latest = {document.id: document for document in these}
             # A resumed run queues the lessons of its ledger again; to write one costs a hundred
             # times what it costs to see that it is there.
             known = self._store.bodies(collection, list(latest))
