@@ -66,6 +66,9 @@ def shrink(files: Files) -> str:
     text = files["train.py"].decode()
     for name, value in TABLES.items():
         text = set_constant(text, name, value) if f"\n{name} = " in text else text
+    widths = [c.value for c in constants(files) if c.name == "WIDTH"]
+    if any(width > 2 * TINY["WIDTH"] for width in widths):  # a width meant for a GPU takes minutes
+        text = set_constant(text, "WIDTH", TINY["WIDTH"])
     if "MICRO_ROWS" in text:  # a technique that sets sizes of a GPU's batch sets them for a GPU
         for name in ("BATCH_TOKENS", "MICRO_ROWS", "SAVE_MARGIN_S"):
             text = set_constant(text, name, TINY_GPU[name])
