@@ -56,35 +56,39 @@ def write_solution(record: Record, folder: Path) -> None:
         (folder / f"{record.problem}.json").write_text(record.solution.model_dump_json(indent=1))
 
 
-def headline(scores: Mapping[str, float], n_confirmed: int, before: float) -> str:
-    """The mean of what is confirmed; where nothing is yet, that comes first."""
-    if not n_confirmed:
+def headline(scores: Mapping[str, float | None], before: float) -> str:
+    """The mean of what is confirmed, and what is not (None); where nothing is, that comes first."""
+    if all(score is None for score in scores.values()):
         return (
             f"**Nothing here is confirmed yet**: one evaluation of {len(scores)} problems, with a "
             f"mean score of {before:.4f}. Only what scores again on fresh inputs in fresh "
             "processes, after the solutions were frozen (`campaign confirm`), is a result. "
         )
-    lowest = min(scores, key=lambda name: scores[name])
-    return (
-        f"Mean score **{statistics.fmean(scores.values()):.4f}** over {len(scores)} problems, the "
-        f"lowest {scores[lowest]:.3f} ({lowest}); {n_confirmed} of {len(scores)} confirmed on "
-        "fresh inputs in fresh processes after the solutions were frozen, the others count 0. "
-        f"Before, the same solutions scored {before:.4f}. "
+    known = {name: score for name, score in scores.items() if score is not None}
+    lowest = min(known, key=lambda name: known[name])
+    text = (
+        f"Mean score **{statistics.fmean(known.values()):.4f}** over "
+        f"{len(known)} of {len(scores)} problems, the lowest {known[lowest]:.3f} ({lowest}), "
+        "confirmed on fresh inputs in fresh processes after the solutions were frozen. "
     )
+    if missing := [name for name in scores if name not in known]:
+        zero = sum(known.values()) / len(scores)
+        text += f"**Not confirmed: {', '.join(missing)}**; counted as 0, the mean is {zero:.4f}. "
+    return f"{text}Before, all {len(scores)} scored {before:.4f}. "
 
 
 def page(
     chosen: Mapping[str, Record], confirmed: Mapping[str, Record], ceilings: Sequence[Ceilings]
 ) -> str:
-    """The page. What is not confirmed counts 0 in the mean at its head."""
+    """The page. What is not confirmed is named at its head."""
     records = [confirmed.get(name, record) for name, record in chosen.items()]
-    scores = {name: confirmed[name].score if name in confirmed else 0.0 for name in chosen}
+    scores = {name: confirmed[name].score if name in confirmed else None for name in chosen}
     before = statistics.fmean(record.score for record in chosen.values())
     device = ", ".join(sorted({r.device for r in records}))
     versions = sorted({f"{k} {v}" for r in records for k, v in r.libs.items()})
     parts = [
         "# Results\n",
-        headline(scores, len(confirmed), before) + f"Device: {device}; {', '.join(versions)}.\n",
+        headline(scores, before) + f"Device: {device}; {', '.join(versions)}.\n",
         "T is the median over processes of medians over calls, T_b the reference under the best "
         "mode of torch.compile for that workload, measured in the same interleaved pairs of fresh "
         "processes; T_SOL is the roofline of the measured ceilings. S = 1 / (1 + (T - T_SOL) / "

@@ -9,7 +9,7 @@ import triton.language as tl
 
 WARPS = 4
 CHANNELS = 512
-TIME = 16
+TIME = 8
 TUNE = {"TIME": (8, 16, 32), "CHANNELS": (512, 1024), "WARPS": (2, 4)}
 
 

@@ -3,6 +3,8 @@
 Tokens are counted and bucketed by id; then one program for each row sums its tokens' gradients and
 writes the new row. The table is read and written once, and no float is added atomically.
 
+Each kernel is launched while the one before it runs, and waits for its end on the device.
+
 Frequent ids have thousands of tokens. Their buckets are summed in pieces beforehand, each by a
 program of its own: a piece that continues a bucket writes its slot 0, one that begins it slot 1.
 """
@@ -12,23 +14,34 @@ import triton
 import triton.language as tl
 
 WARPS = 4
-TOKENS = 8
-PIECE = 32
+TOKENS = 4
+PIECE = 64
 COLUMNS = 1024
-TUNE = {"TOKENS": (4, 8, 16), "PIECE": (16, 32, 64), "WARPS": (4, 8)}
+TUNE = {"TOKENS": (4, 8, 16), "PIECE": (32, 64), "WARPS": (4, 8)}
 RATE = 0.1
 
 
 @triton.jit
-def count_kernel(ids_ptr, count_ptr, tokens, BLOCK: tl.constexpr):
+def count_kernel(ids_ptr, count_ptr, tokens, BLOCK: tl.constexpr, EARLY: tl.constexpr):
+    if EARLY:
+        tl.extra.cuda.gdc_launch_dependents()
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = at < tokens
     tl.atomic_add(count_ptr + tl.load(ids_ptr + at, mask=mask, other=0), 1, mask=mask)
 
 
 @triton.jit
-def start_kernel(count_ptr, end_ptr, used_ptr, vocab, BLOCK: tl.constexpr):
+def after_the_last(EARLY: tl.constexpr):
+    """Wait until the kernel before this one has ended; let the next one be launched."""
+    if EARLY:
+        tl.extra.cuda.gdc_launch_dependents()
+        tl.extra.cuda.gdc_wait()
+
+
+@triton.jit
+def start_kernel(count_ptr, end_ptr, used_ptr, vocab, BLOCK: tl.constexpr, EARLY: tl.constexpr):
     """Where each bucket ends; the order of the buckets does not matter."""
+    after_the_last(EARLY)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = at < vocab
     count = tl.load(count_ptr + at, mask=mask, other=0)
@@ -37,7 +50,10 @@ def start_kernel(count_ptr, end_ptr, used_ptr, vocab, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def bucket_kernel(ids_ptr, end_ptr, order_ptr, sorted_ptr, tokens, BLOCK: tl.constexpr):
+def bucket_kernel(
+    ids_ptr, end_ptr, order_ptr, sorted_ptr, tokens, BLOCK: tl.constexpr, EARLY: tl.constexpr
+):
+    after_the_last(EARLY)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = at < tokens
     ids = tl.load(ids_ptr + at, mask=mask, other=0)
@@ -51,7 +67,8 @@ def gathered(order_ptr, dy_ptr, places, mask, columns, N: tl.constexpr):
     """The sum of the gradients of tokens at places of the order."""
     tokens = tl.load(order_ptr + places, mask=mask, other=0).to(tl.int64)
     at = dy_ptr + tokens[:, None] * N + columns[None, :]
-    return tl.sum(tl.load(at, mask=mask[:, None], other=0.0).to(tl.float32), axis=0)
+    dy = tl.load(at, mask=mask[:, None], other=0.0, eviction_policy="evict_first")
+    return tl.sum(dy.to(tl.float32), axis=0)
 
 
 @triton.jit
@@ -65,7 +82,9 @@ def piece_kernel(
     N: tl.constexpr,
     PIECE: tl.constexpr,
     COLUMNS: tl.constexpr,
+    EARLY: tl.constexpr,
 ):
+    after_the_last(EARLY)
     piece = tl.program_id(0)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     places = piece * PIECE + tl.arange(0, PIECE)
@@ -94,7 +113,9 @@ def update_kernel(
     TOKENS: tl.constexpr,
     PIECE: tl.constexpr,
     COLUMNS: tl.constexpr,
+    EARLY: tl.constexpr,
 ):
+    after_the_last(EARLY)
     row = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     at = row * N + columns
@@ -105,7 +126,8 @@ def update_kernel(
         start = tl.load(start_ptr + row)
         if count == 1:
             token = tl.load(order_ptr + start).to(tl.int64)
-            total += tl.load(dy_ptr + token * N + columns).to(tl.float32)
+            dy = tl.load(dy_ptr + token * N + columns, eviction_policy="evict_first")
+            total += dy.to(tl.float32)
         elif count <= PIECE:
             for first in range(0, count, TOKENS):
                 places = first + tl.arange(0, TOKENS)
@@ -130,14 +152,28 @@ def run(ids, dy, table, new_table):
     whole = torch.empty(vocab + 2 * tokens, dtype=torch.int32, device=ids.device)
     end, order, by_id = whole[:vocab], whole[vocab : vocab + tokens], whole[vocab + tokens :]
     piece = torch.empty((pieces, 2, hidden), dtype=torch.float32, device=ids.device)
+    early = dy.device.type != "cpu"
     grid = (triton.cdiv(tokens, 256),)
-    count_kernel[grid](ids, count, tokens, 256)
-    start_kernel[(triton.cdiv(vocab, 1024),)](count, end, used, vocab, 1024)
-    bucket_kernel[grid](ids, end, order, by_id, tokens, 256)  # `end` becomes each bucket's start
+    count_kernel[grid](ids, count, tokens, 256, early)
+    starts = (triton.cdiv(vocab, 1024),)
+    start_kernel[starts](count, end, used, vocab, 1024, early, launch_pdl=early)
+    # `end` becomes each bucket's start
+    bucket_kernel[grid](ids, end, order, by_id, tokens, 256, early, launch_pdl=early)
     columns = min(COLUMNS, triton.next_power_of_2(hidden))
     parts = triton.cdiv(hidden, columns)
     piece_kernel[(pieces, parts)](
-        order, by_id, count, dy, piece, tokens, hidden, PIECE, columns, num_warps=8
+        order,
+        by_id,
+        count,
+        dy,
+        piece,
+        tokens,
+        hidden,
+        PIECE,
+        columns,
+        early,
+        num_warps=8,
+        launch_pdl=early,
     )
     update_kernel[(vocab, parts)](
         order,
@@ -152,5 +188,7 @@ def run(ids, dy, table, new_table):
         TOKENS,
         PIECE,
         columns,
+        early,
         num_warps=WARPS,
+        launch_pdl=early,
     )

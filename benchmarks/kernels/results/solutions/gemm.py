@@ -1,8 +1,9 @@
 """C = A B^T. A few rows are bound by reading B: every multiprocessor reads strips of it, each strip
 in parts of the inner dimension, and the last program of a strip adds the parts up.
 
-The product is made transposed, so that the strip of B has the rows that the tensor cores ask for
-and goes to them from shared memory; several of its blocks are on their way at once.
+The product is made transposed, so that the strip of B has the rows that the tensor cores ask for.
+Its next block is on its way to registers while this one is multiplied: loads that go to shared
+memory would lose the hint that their lines may leave the second-level cache first.
 
 Many rows are bound by the tensor cores, where the vendor's library is the one to beat; it writes
 into `c` directly.
@@ -14,11 +15,10 @@ import triton.language as tl
 
 FEW_ROWS = 64
 BLOCK_N = 64
-BLOCK_K = 128
+BLOCK_K = 256
 PARTS = 4
 WARPS = 4
-STAGES = 5
-TUNE = {"PARTS": (2, 4, 8), "BLOCK_N": (64, 128), "STAGES": (4, 5, 8), "BLOCK_K": (64, 128)}
+TUNE = {"PARTS": (2, 4, 8), "BLOCK_N": (64, 128), "BLOCK_K": (128, 256)}
 WORKSPACES = {}
 
 
@@ -45,14 +45,20 @@ def few_rows_kernel(
     a_at = a_ptr + rows[None, :] * K + inner[:, None]
     b_at = b_ptr + columns[:, None].to(tl.int64) * K + inner[None, :]
     row_mask = rows[None, :] < m
-    column_mask = columns[:, None] < n
     total = tl.zeros((BLOCK_N, M), dtype=tl.float32)
-    for first in range(0, K // PARTS, BLOCK_K):
-        b = tl.load(b_at + first, mask=column_mask, other=0.0)
-        a = tl.load(a_at + first, mask=row_mask, other=0.0)
+    b = tl.load(b_at, eviction_policy="evict_first")
+    a = tl.load(a_at, mask=row_mask, other=0.0)
+    for _ in tl.static_range(BLOCK_K, K // PARTS, BLOCK_K):
+        b_at += BLOCK_K
+        a_at += BLOCK_K
+        next_b = tl.load(b_at, eviction_policy="evict_first")
+        next_a = tl.load(a_at, mask=row_mask, other=0.0)
         total = tl.dot(b, a, total)
+        b = next_b
+        a = next_a
+    total = tl.dot(b, a, total)
     at = rows[None, :] * n + columns[:, None]
-    mask = row_mask & column_mask
+    mask = row_mask & (columns[:, None] < n)
     if PARTS == 1:
         tl.store(c_ptr + at, total.to(tl.bfloat16), mask=mask)
         return
@@ -78,11 +84,11 @@ def workspace(rows, n, strips, device):
 def run(a, b, c):
     m, k = a.shape
     n = b.shape[0]
-    if m > FEW_ROWS or k % (BLOCK_K * PARTS):
+    if m > FEW_ROWS or n % BLOCK_N or k % (BLOCK_K * PARTS):
         torch.mm(a, b.T, out=c)
         return
     rows = max(16, triton.next_power_of_2(m))
-    strips = triton.cdiv(n, BLOCK_N)
+    strips = n // BLOCK_N
     parts, done = workspace(rows, n, strips, a.device)
     few_rows_kernel[(strips, PARTS)](
         a,
@@ -98,5 +104,5 @@ def run(a, b, c):
         BLOCK_K,
         PARTS,
         num_warps=WARPS,
-        num_stages=STAGES,
+        num_stages=1,
     )

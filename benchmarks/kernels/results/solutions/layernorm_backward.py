@@ -1,21 +1,22 @@
 """Backward of LayerNorm: resident programs walk over rows and keep their shares of dweight and
 dbias.
 
-A row of 5120 is held as 4096 and 1024, so that no lane of a block of 8192 stays idle; the next rows
-are on their way to shared memory while this one is reduced. All four sums of a row are made in one
+A row of 5120 is held as 4096 and 1024, so that no lane of a block of 8192 stays idle; the next row
+is on its way to registers while this one is reduced: loads that go to shared memory would lose the
+hint that their lines may leave the second-level cache first. All four sums of a row are made in one
 reduction: relative to the row's first element, so that a large mean does not cancel the variance.
+The shares are summed by a second kernel, launched before the first one ends.
 """
 
 import torch
 import triton
 import triton.language as tl
 
-WARPS = 16
-STAGES = 3
+WARPS = 32
 REGISTERS = 64
-PROGRAMS = 264
+PROGRAMS = 132
 COLUMNS = 32
-TUNE = {"STAGES": (2, 3, 4), "PROGRAMS": (132, 264), "REGISTERS": (64, 128)}
+TUNE = {"WARPS": (16, 32), "REGISTERS": (64, 128)}
 
 
 @triton.jit
@@ -41,7 +42,7 @@ def rows_kernel(
     N: tl.constexpr,
     HEAD: tl.constexpr,
     TAIL: tl.constexpr,
-    STAGES: tl.constexpr,
+    EARLY: tl.constexpr,
 ):
     low = tl.arange(0, HEAD)
     high = HEAD + tl.arange(0, TAIL)
@@ -53,21 +54,31 @@ def rows_kernel(
     dbias_low = tl.zeros((HEAD,), dtype=tl.float32)
     dbias_high = tl.zeros((TAIL,), dtype=tl.float32)
     first = tl.program_id(0).to(tl.int64)
-    next_pivot = tl.load(x_ptr + first * N).to(tl.float32)
-    for row in tl.range(first, rows, tl.num_programs(0), num_stages=STAGES):
-        x_at = x_ptr + row * N
-        dy_at = dy_ptr + row * N
-        x_low = tl.load(x_at + low, eviction_policy="evict_first").to(tl.float32)
-        dy_low = tl.load(dy_at + low, eviction_policy="evict_first").to(tl.float32)
-        x_high = tl.load(x_at + high, mask=mask, other=0.0, eviction_policy="evict_first")
-        dy_high = tl.load(dy_at + high, mask=mask, other=0.0, eviction_policy="evict_first")
-        pivot = next_pivot
-        following = row + tl.num_programs(0)
-        next_pivot = tl.load(x_ptr + following * N, mask=following < rows, other=0.0)
-        next_pivot = next_pivot.to(tl.float32)
+    row = first
+    at = row * N
+    next_x_low = tl.load(x_ptr + at + low, eviction_policy="evict_first")
+    next_dy_low = tl.load(dy_ptr + at + low, eviction_policy="evict_first")
+    next_x_high = tl.load(x_ptr + at + high, mask=mask, other=0.0, eviction_policy="evict_first")
+    next_dy_high = tl.load(dy_ptr + at + high, mask=mask, other=0.0, eviction_policy="evict_first")
+    next_pivot = tl.load(x_ptr + at)
+    while row < rows:
+        dx_at = dx_ptr + row * N
+        x_low = next_x_low.to(tl.float32)
+        dy_low = next_dy_low.to(tl.float32)
+        x_high = next_x_high.to(tl.float32)
+        dy_high = next_dy_high.to(tl.float32)
+        pivot = next_pivot.to(tl.float32)
+        row += tl.num_programs(0)
+        at = row * N
+        all_low = (row < rows) & (low < HEAD)
+        some_high = (row < rows) & mask
+        next_x_low = tl.load(x_ptr + at + low, all_low, 0.0, eviction_policy="evict_first")
+        next_dy_low = tl.load(dy_ptr + at + low, all_low, 0.0, eviction_policy="evict_first")
+        next_x_high = tl.load(x_ptr + at + high, some_high, 0.0, eviction_policy="evict_first")
+        next_dy_high = tl.load(dy_ptr + at + high, some_high, 0.0, eviction_policy="evict_first")
+        next_pivot = tl.load(x_ptr + at, row < rows, 0.0)
         x_low -= pivot
-        x_high = tl.where(mask, x_high.to(tl.float32) - pivot, 0.0)
-        dy_high = dy_high.to(tl.float32)
+        x_high = tl.where(mask, x_high - pivot, 0.0)
         g_low = dy_low * weight_low.to(tl.float32)
         g_high = dy_high * weight_high.to(tl.float32)
         x1, x2, g1, gx = tl.reduce(
@@ -90,7 +101,6 @@ def rows_kernel(
         dbias_high += dy_high
         dweight_low += dy_low * x_low
         dweight_high += dy_high * x_high
-        dx_at = dx_ptr + row * N
         tl.store(dx_at + low, (rstd * (g_low - plain - x_low * along)).to(tl.bfloat16))
         dx_high = rstd * (g_high - plain - x_high * along)
         tl.store(dx_at + high, dx_high.to(tl.bfloat16), mask=mask)
@@ -99,6 +109,8 @@ def rows_kernel(
     tl.store(share_ptr + high, dweight_high, mask=mask)
     tl.store(share_ptr + N + low, dbias_low)
     tl.store(share_ptr + N + high, dbias_high, mask=mask)
+    if EARLY:
+        tl.extra.cuda.gdc_launch_dependents()
 
 
 @triton.jit
@@ -110,7 +122,10 @@ def shares_kernel(
     N: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
+    EARLY: tl.constexpr,
 ):
+    if EARLY:
+        tl.extra.cuda.gdc_wait()  # all shares are written
     columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     which = tl.program_id(1)
     total = tl.zeros((COLUMNS,), dtype=tl.float32)
@@ -128,6 +143,7 @@ def shares_kernel(
 def run(dy, x, weight, eps, dx, dweight, dbias):
     rows, hidden = x.shape
     programs = min(PROGRAMS, rows)
+    early = x.device.type != "cpu"
     share = torch.empty((programs, 2, hidden), dtype=torch.float32, device=x.device)
     head = triton.next_power_of_2(hidden + 1) // 2
     tail = triton.next_power_of_2(max(16, hidden - head))
@@ -142,9 +158,20 @@ def run(dy, x, weight, eps, dx, dweight, dbias):
         hidden,
         head,
         tail,
-        STAGES,
+        early,
         num_warps=WARPS,
         maxnreg=REGISTERS,
     )
     grid = (triton.cdiv(hidden, COLUMNS), 2)
-    shares_kernel[grid](share, dweight, dbias, programs, hidden, 128, COLUMNS, num_warps=8)
+    shares_kernel[grid](
+        share,
+        dweight,
+        dbias,
+        programs,
+        hidden,
+        128,
+        COLUMNS,
+        early,
+        num_warps=8,
+        launch_pdl=early,
+    )

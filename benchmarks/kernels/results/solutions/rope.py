@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 
 WARPS = 8
-ROWS = 32
+ROWS = 16
 TUNE = {"ROWS": (16, 32, 64), "WARPS": (4, 8)}
 
 

@@ -21,19 +21,13 @@ def widened(pair, scale):
 
 
 @triton.jit
-def bits(x):
-    """A float32 rounded to bfloat16, as the lower half of a word."""
-    return x.to(tl.bfloat16).to(tl.int16, bitcast=True).to(tl.int32) & 65535
-
-
-@triton.jit
 def softmax_kernel(x_ptr, y_ptr, scale, zero, N: tl.constexpr, BLOCK: tl.constexpr):
     at = tl.program_id(0).to(tl.int64) * (N // 2)
     words = tl.arange(0, BLOCK // 2)
     mask = words < N // 2
     x_at = x_ptr.to(tl.pointer_type(tl.int32)) + at + words
-    # Two of -1e30 where the row ends.
-    held = tl.load(x_at, mask=mask, other=-246746806, eviction_policy="evict_first")
+    # Two of -1e9 where the row ends.
+    held = tl.load(x_at, mask=mask, other=-831598994, eviction_policy="evict_first")
     low, high = widened(held, scale)
     low = tl.reshape(low, (BLOCK // 8, 4))
     high = tl.reshape(high, (BLOCK // 8, 4))
@@ -44,8 +38,11 @@ def softmax_kernel(x_ptr, y_ptr, scale, zero, N: tl.constexpr, BLOCK: tl.constex
     # The kernel cannot know that `zero` is zero, so it widens again and holds the words only.
     left, right = widened(held ^ zero, scale)
     lse = top + tl.math.log2(total)
-    pair = bits(tl.math.exp2(left - lse)) | (bits(tl.math.exp2(right - lse)) << 16)
-    tl.store(y_ptr.to(tl.pointer_type(tl.int32)) + at + words, pair, mask=mask)
+    # Neighbours are rounded in one instruction; one by one, that would cost another exp2 each.
+    both = tl.join(tl.math.exp2(left - lse), tl.math.exp2(right - lse))
+    columns = tl.arange(0, BLOCK)
+    y = tl.reshape(both, (BLOCK,)).to(tl.bfloat16)
+    tl.store(y_ptr + 2 * at + columns, y, mask=columns < N)
 
 
 def run(logits, probs):
