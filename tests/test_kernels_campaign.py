@@ -57,8 +57,11 @@ def test_a_campaign_scores_goes_on_where_it_stopped_and_publishes(
     assert read_records(out / "confirmed")["newton_schulz"].at == second.at
     assert main(["publish", str(out), "--to", str(page)]) == 0
     text = (page / "README.md").read_text()
-    assert f"Mean score **{second.score / 2:.4f}** over 2 problems" in text
-    assert "1 of 2 confirmed" in text and "**not confirmed**" in text
+    assert f"Mean score **{second.score:.4f}** over 1 of 2 problems" in text
+    assert (
+        f"**Not confirmed: topk_routing**; counted as 0, the mean is {second.score / 2:.4f}" in text
+    )
+    assert "**not confirmed**" in text, "nor is its line a score"
     kept = json.loads((page / "evidence" / "newton_schulz.json").read_text())
     assert kept["nonce"] == second.nonce
     assert (page / "evidence" / "first" / "newton_schulz.json").is_file()
