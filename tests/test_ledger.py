@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,8 +34,9 @@ VERDICT = Verdict("v1", "p1", "tree1", "root", Label.CONFIRMED, "race won", 0.02
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger.create(tmp_path / "ledger.db")
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.create(tmp_path / "ledger.db") as made:
+        yield made
 
 
 def launch(ledger: Ledger, effect: str = "e1", *, seed_index: int | None = None) -> Trial:
@@ -137,6 +139,7 @@ def test_a_trial_ends_once_and_its_cost_counts_once(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="another error, metric, observed, status"):
         ledger.end_trial(trial.id, TrialStatus.FINISHED, metric=1.0)
     ledger.verify()
+    ledger.close()
 
 
 def test_a_finished_trial_has_a_metric_and_no_other_has(ledger: Ledger) -> None:
@@ -196,6 +199,8 @@ def test_threads_and_a_second_process_s_connection_write_one_chain(tmp_path: Pat
         thread.join()
     assert first.counts()["events"] == 200
     second.verify()
+    first.close()
+    second.close()
 
 
 def test_a_reader_sees_what_is_committed_and_cannot_write(ledger: Ledger) -> None:
@@ -210,6 +215,7 @@ def test_a_reader_sees_what_is_committed_and_cannot_write(ledger: Ledger) -> Non
     with pytest.raises(UsageError, match="reading only"):
         reader.append("note", {}, "n")
     reader.verify()
+    reader.close()
 
 
 def test_a_ledger_on_read_only_media_can_be_read(tmp_path: Path) -> None:

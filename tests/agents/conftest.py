@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,12 @@ def make_lab(tmp_path: Path) -> Iterator[MakeLab]:
             run = RunFolder.open(folder)
         else:
             run = RunFolder.create(
-                tmp_path / "runs", name, benchmark="climb", profile="tiny", settings={}
+                tmp_path / "runs",
+                name,
+                benchmark="climb",
+                profile="tiny",
+                settings={},
+                nonce=sha256(name.encode()).hexdigest(),  # the same noise each time
             )
         stacks[name] = ExitStack()
         lab = stacks[name].enter_context(open_lab(run, settings))
