@@ -61,7 +61,7 @@ def novum(tmp_path_factory: pytest.TempPathFactory) -> Novum:
 
 @pytest.mark.slow
 def test_an_installed_pack_is_listed_and_keeps_the_contract(novum: Novum) -> None:
-    assert "tour           cpu" in novum("packs", "list").stdout
+    assert "tour         cpu " in novum("packs", "list").stdout
     checked = novum("packs", "check", "tour", "--sandbox", "process")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "catches cheat written_down       by reading: rules: written-trip" in checked.stdout

@@ -297,7 +297,7 @@ def test_a_device_that_is_not_there_is_nobody_s_fault(tmp_path: Path) -> None:
 
 
 def test_a_referee_that_ends_before_it_answers_is_named_with_its_exit_code() -> None:
-    with RefereeProcess("cpu", env={"PYTHONPATH": "/nowhere"}) as referee:
+    with RefereeProcess("cpu", env={"PYTHONHOME": "/nowhere"}) as referee:
         with pytest.raises(
             PartyFailed, match=r"the referee did not start \(exit code 1\)"
         ) as caught:
@@ -313,7 +313,7 @@ def test_what_a_referee_says_of_itself_is_waited_for() -> None:
     with RefereeProcess("cpu") as referee:
         assert referee.torch == torch.__version__
         assert referee.architecture == ""
-    with RefereeProcess("cpu", env={"PYTHONPATH": "/nowhere"}) as broken:
+    with RefereeProcess("cpu", env={"PYTHONHOME": "/nowhere"}) as broken:
         assert broken.torch == ""
 
 
