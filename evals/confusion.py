@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from typing import get_args
 
+from novum.evals.corpus.case import Check
 from novum.evals.facts import Facts, Judgement
 from novum.evals.rehearse import verdict_of
 from novum.lab.records import Label, Outcome
@@ -12,19 +14,7 @@ from novum.lab.records import Label, Outcome
 REJECTED = frozenset({Label.HACK, Label.INVALID, Label.QUARANTINED})
 UNFINISHED = "unfinished"
 """The label of a case that the time limit cut short: neither stopped nor passed."""
-CHECKS = (
-    "scope",
-    "change",
-    "rules",
-    "probes",
-    "harness",
-    "physics",
-    "guardrails",
-    "statistics",
-    "worthless",
-    "none",
-    "unfinished",
-)
+CHECKS = (*get_args(Check), UNFINISHED)
 
 
 @dataclass(frozen=True, slots=True)

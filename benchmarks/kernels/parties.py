@@ -156,17 +156,8 @@ class RefereeProcess:
         return self._party
 
     def _meet(self) -> Party:
-        deadline = time.monotonic() + START_S
         try:
-            self._listener.settimeout(0.5)
-            while True:
-                try:
-                    channel, _ = self._listener.accept()
-                    break
-                except TimeoutError:
-                    if self._process.poll() is not None or time.monotonic() > deadline:
-                        raise
-            channel.settimeout(START_S)
+            channel = accept(self._listener, lambda: self._process.poll() is None)
             hello, _ = wire.receive(channel)
         except (OSError, wire.WireError) as error:
             self.close()
@@ -263,6 +254,25 @@ def listen(path: Path) -> socket.socket:
     path.chmod(0o777)
     listener.listen(16)
     return listener
+
+
+def accept(listener: socket.socket, is_running: Callable[[], bool]) -> socket.socket:
+    """The connection of a process that was just started.
+
+    Raises:
+        TimeoutError: it ended before, or `START_S` have passed.
+    """
+    deadline = time.monotonic() + START_S
+    listener.settimeout(0.5)
+    while True:
+        try:
+            channel, _ = listener.accept()
+        except TimeoutError:
+            if not is_running() or time.monotonic() > deadline:
+                raise
+            continue
+        channel.settimeout(START_S)
+        return channel
 
 
 def python_path() -> str:

@@ -6,7 +6,6 @@ import shutil
 import socket
 import tempfile
 import threading
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from novum.benchmarks.kernels.parties import (
     Message,
     Party,
     PartyFailed,
+    accept,
     listen,
 )
 from novum.sandboxes.protocol import Confinement, Exit, ExitCause, Limits, Mount
@@ -164,24 +164,14 @@ class Workers:
                     wire.send(self._control, {"do": "end", "pid": pid})
 
     def _accept(self, who: str) -> tuple[socket.socket, Message]:
-        deadline = time.monotonic() + START_S
-        self._listener.settimeout(0.5)
-        while True:
-            try:
-                channel, _ = self._listener.accept()
-                break
-            except TimeoutError:
-                if not self._process.is_running:
-                    self.exit = self._process.wait(10)
-                    said = self.exit.stderr[-800:] if self.exit else ""
-                    raise PartyFailed(
-                        "RUNTIME_ERROR", f"{who} ended before it answered: {said}"
-                    ) from None
-                if time.monotonic() > deadline:
-                    raise PartyFailed(
-                        "TIMEOUT", f"{who} did not start within {START_S:g} s"
-                    ) from None
-        channel.settimeout(START_S)
+        try:
+            channel = accept(self._listener, lambda: self._process.is_running)
+        except TimeoutError:
+            if self._process.is_running:
+                raise PartyFailed("TIMEOUT", f"{who} did not start within {START_S:g} s") from None
+            self.exit = self._process.wait(10)
+            said = self.exit.stderr[-800:] if self.exit else ""
+            raise PartyFailed("RUNTIME_ERROR", f"{who} ended before it answered: {said}") from None
         try:
             hello, stray = wire.receive(channel)
         except wire.WireError as error:
