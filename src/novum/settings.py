@@ -176,6 +176,14 @@ class PathSettings(BaseModel, extra="forbid", use_attribute_docstrings=True):
     """Data that packs prepare, shared by all runs."""
     scratch: Path | None = None
     """Where trials work while they run; by default the system's temporary folder."""
+    mirror: Path | None = None
+    """Folder, best on another disk or machine, in which a second copy of the run is kept."""
+
+    @field_validator("mirror")
+    @classmethod
+    def _absolute(cls, folder: Path | None) -> Path | None:
+        # `resume` may be typed in another folder.
+        return None if folder is None else folder.expanduser().absolute()
 
 
 class Settings(BaseSettings):

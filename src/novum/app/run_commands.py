@@ -16,6 +16,7 @@ from novum.app.run_options import (
     Cost,
     Experiments,
     GpuHours,
+    Mirror,
     Plain,
     Plateau,
     Profile,
@@ -75,6 +76,7 @@ def run(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run (default: PACK-N).")] = None,
     runs: Runs = None,
+    mirror: Mirror = None,
     chat: Talk = False,
     plain: Plain = False,
     as_json: AsJson = False,
@@ -87,7 +89,7 @@ def run(
 
     given = given_by(
         threads, slots, brain, experiments, wall, gpu_hours, tokens, cost_usd, target, plateau,
-        sandbox, runs, approve, approve_wait, yes,
+        sandbox, runs, approve, approve_wait, yes, mirror,
     )  # fmt: skip
     given |= {"benchmark": benchmark, "profile": profile, "start": start, "policy": policy}
     given |= {"memory": {"where": memory}, "confirm_trials": confirm_trials, "noise": noise}
@@ -118,6 +120,7 @@ def resume(
     approve_wait: ApproveWait = None,
     yes: Yes = False,
     runs: Runs = None,
+    mirror: Mirror = None,
     chat: Talk = False,
     plain: Plain = False,
     as_json: AsJson = False,
@@ -134,7 +137,7 @@ def resume(
     folder = find_run(runs_folder(runs), run)
     given = given_by(
         threads, slots, brain, experiments, wall, gpu_hours, tokens, cost_usd, target, plateau,
-        sandbox, None, approve, approve_wait, yes,
+        sandbox, None, approve, approve_wait, yes, mirror,
     )  # fmt: skip
     settings = restore_settings(folder.info.get("settings", {}), given)
     # What a run does not keep, because it holds secrets.
@@ -201,6 +204,7 @@ def _begin(settings: Settings, name: str | None) -> tuple[RunFolder, Settings]:
     folder = RunFolder.create(
         settings.paths.runs,
         name or f"{pack.id}-*",
+        also_free_in=settings.paths.mirror,
         benchmark=pack.id,
         profile=profile.name,
         settings=settings.saved(),

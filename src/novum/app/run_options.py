@@ -32,6 +32,10 @@ ApproveWait = Annotated[
 Yes = Annotated[
     bool, typer.Option("--yes", help="Answer every question with yes, and record that.")
 ]
+Mirror = Annotated[
+    Path | None,
+    typer.Option(help="Keep a second copy of the run in this folder, on another disk or machine."),
+]
 Talk = Annotated[
     bool, typer.Option("--chat", help="Talk with the run while it works, in this terminal.")
 ]
@@ -54,6 +58,7 @@ def given_by(
     approve: str | None,
     approve_wait: str | None,
     yes: bool,
+    mirror: Path | None,
 ) -> dict[str, Any]:
     """What the command line says, in the form of the settings."""
     return {
@@ -61,7 +66,7 @@ def given_by(
         "slots": slots,
         "brain": {"default": brain},
         "sandbox": {"kind": sandbox},
-        "paths": {"runs": runs},
+        "paths": {"runs": runs, "mirror": mirror},
         "approval": {"ask": approve, "wait_s": seconds(approve_wait), "yes": yes or None},
         "budget": {
             "experiments": experiments,

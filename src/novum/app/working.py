@@ -26,6 +26,7 @@ def work_on(
     """Work on a run until it ends, show it, and print what came of it."""
     import asyncio
 
+    from novum.app.mirroring import mirrored
     from novum.app.outcome import closing_lines, outcome_of
     from novum.app.watch import watched
     from novum.errors import NovumError
@@ -38,7 +39,8 @@ def work_on(
     how: Shown = "json" if as_json else "live" if sys.stdout.isatty() and not plain else "plain"
     how = "chat" if chat else how
     try:
-        summary, story = asyncio.run(watched(folder, settings, how))
+        with mirrored(folder, settings.paths.mirror):
+            summary, story = asyncio.run(watched(folder, settings, how))
     except Exception as found:
         error = actionable(found)
         code = error.exit_code if isinstance(error, NovumError) else 1

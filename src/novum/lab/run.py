@@ -61,17 +61,20 @@ class RunFolder:
         data_fingerprint: str = "",
         about: Mapping[str, Any] | None = None,
         nonce: str = "",
+        also_free_in: Path | None = None,
     ) -> RunFolder:
         """Make the folder of a new run, its ledger and its archive.
 
-        `name` may end in `*`, which stands for the first free number. `settings` are the resolved
-        ones, without secrets; `about` is anything else worth keeping (start, harness digest, ...).
-        A run that goes on from the records of another one draws its seeds from the `nonce` of that.
+        `name` may end in `*`, which stands for the first number free in `runs` (and in the folder
+        of mirrors `also_free_in`, which another machine may have filled). `settings` are the
+        resolved ones, without secrets; `about` is anything else worth keeping (start, harness
+        digest, ...). A run that goes on from the records of another one draws its seeds from the
+        `nonce` of that.
 
         Raises:
             UsageError: there is a run of this name, or the name is none.
         """
-        self = cls(_claim(runs, name))
+        self = cls(_claim(runs, name, also_free_in))
         nonce = nonce or secrets.token_hex(32)
         _write_private(self.path / "nonce", nonce + "\n")
         Ledger.create(self.ledger_path).close()
@@ -234,13 +237,16 @@ def find_run(runs: Path, name: str | None = None) -> RunFolder:
     raise UnknownName(f"no run {name!r} in {runs}. There is: {known}.")
 
 
-def _claim(runs: Path, name: str) -> Path:
+def _claim(runs: Path, name: str, mirrors: Path | None) -> Path:
     runs.mkdir(parents=True, exist_ok=True)
     if not NAME.fullmatch(name.removesuffix("*")):
         raise UsageError(f"{name!r} cannot name a run: letters, digits, `.`, `_` and `-` can.")
     number = 1
     while True:
         path = runs / (name[:-1] + str(number) if name.endswith("*") else name)
+        if name.endswith("*") and mirrors is not None and os.path.exists(mirrors / path.name):
+            number += 1
+            continue
         try:
             path.mkdir()
             return path
