@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import math
+import shutil
 import tomllib
 import zlib
 from itertools import pairwise
@@ -20,9 +22,9 @@ from novum.benchmarks.harness import run_trial, tree_hash
 from novum.benchmarks.moves import apply_move, load_playbook, set_constant
 from novum.benchmarks.pack import Pack, Profile, Requirement, load_pack
 from novum.benchmarks.protocol import Consumed, RunOutcome, TrialRequest, TrialResult
-from novum.benchmarks.speedrun import data
+from novum.benchmarks.speedrun import calibrate, data
 from novum.benchmarks.speedrun.grade import Grader, probe_pace, probe_target
-from novum.benchmarks.speedrun.measure import Calibrating, with_steps
+from novum.benchmarks.speedrun.measure import Calibrating, limit_of, with_steps
 from novum.errors import DataMissing, DoesNotApply, PackError
 from novum.evals.rules.scan import pack_rules, scan
 from novum.lab.records import Outcome, TrialStatus
@@ -381,3 +383,52 @@ def test_a_target_is_measured_on_both_splits_after_one_training(
 def test_a_candidate_declares_the_steps_that_it_is_told_to() -> None:
     files = with_steps(PACK.start_files("naive_gpu"), 77)
     assert b"\nSTEPS = 77\n" in files["train.py"]
+
+
+def a_trial(loss: float, sealed: float, steps: int = 60, status: str = "finished") -> str:
+    seen = {"loss": loss, "loss_sealed": sealed, "steps": float(steps)}
+    return json.dumps({"seed": 1, "status": status, "metric": 9.0, "observed": seen})
+
+
+def test_a_measured_target_is_written_into_the_pack_with_its_trials(tmp_path: Path) -> None:
+    shutil.copytree(PACK.folder, tmp_path / "pack")
+    lines = tmp_path / "target.jsonl"
+    lines.write_text("\n".join([a_trial(5.0, 4.9), a_trial(5.1, 4.8), ""]))
+    for profile, start in (("cpu", "naive"), ("gpu1", "naive_gpu")):
+        words = [str(lines), "--profile", profile, "--pack", str(tmp_path / "pack")]
+        assert calibrate.main([*words, "--about", "a test"]) == 0
+        pack = load_pack(tmp_path / "pack")
+        required = pack.profile(profile).requirements["loss"]
+        assert required.search == limit_of([5.0, 5.1]) > 5.05
+        assert required.sealed == limit_of([4.9, 4.8])
+        assert (required.trials, required.alpha) == (5, 0.01)
+        assert b"\nSTEPS = 60\n" in pack.start_files(start)["train.py"]
+        kept = json.loads((tmp_path / "pack" / "targets" / f"{profile}.json").read_text())
+        assert len(kept["trials"]) == 2 and kept["about"] == "a test"
+    before = (tmp_path / "pack" / "pack.toml").read_text()
+    assert calibrate.main(words) == 0
+    assert (tmp_path / "pack" / "pack.toml").read_text() == before
+    assert limit_of([5.0]) == 5.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        a_trial(5.0, 4.9) + "\n" + a_trial(5.0, 4.9, steps=61),
+        a_trial(5.0, 4.9) + "\n" + a_trial(5.0, 4.9, status="crashed"),
+        '{"seed": 3, "status": "finished", "observed": {"loss": 5.0}}',
+        "no json",
+    ],
+)
+def test_a_target_is_not_written_from_trials_that_do_not_make_one(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(PACK.folder, tmp_path / "pack")
+    (tmp_path / "target.jsonl").write_text(text)
+    words = [str(tmp_path / "target.jsonl"), "--profile", "gpu1", "--pack", str(tmp_path / "pack")]
+    assert calibrate.main(words) != 0
+    assert capsys.readouterr().err
+    assert not (tmp_path / "pack" / "targets").exists()
+    same = (tmp_path / "pack" / "pack.toml").read_bytes()
+    assert same == (PACK.folder / "pack.toml").read_bytes()

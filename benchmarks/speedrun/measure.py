@@ -118,10 +118,20 @@ def steps_for(bench: Bench, files: Mapping[str, bytes], seconds: float) -> int:
         pace_s *= grader.outcome.used_s / grader.outcome.wall_s
     fixed_s = max(0.0, grader.outcome.used_s - pace_s * len(at))
     steps = max(1, int((seconds - fixed_s) / pace_s))
-    say(
-        f"{1000 * pace_s:.1f} ms a step and {fixed_s:.1f} s besides: {steps} steps in {seconds:g} s"
-    )
+    found = f"{1000 * pace_s:.1f} ms a step and {fixed_s:.1f} s besides"
+    print(f"{found}: {steps} steps in {seconds:g} s", file=sys.stderr, flush=True)
     return steps
+
+
+def limit_of(losses: Sequence[float]) -> float:
+    """The target that follows from a start's losses, rounded up.
+
+    It lies as far above their mean as the test asks for, so that the start itself reaches it; one
+    trial tells no spread and gives its loss.
+    """
+    error = stdev(losses) / math.sqrt(len(losses)) if len(losses) > 1 else 0.0
+    margin = t_isf(ALPHA, len(losses) - 1) * error if error else 0.0
+    return math.ceil(1000 * (fmean(losses) + margin)) / 1000
 
 
 def measure_target(bench: Bench, said: argparse.Namespace) -> bool:
@@ -136,14 +146,13 @@ def measure_target(bench: Bench, said: argparse.Namespace) -> bool:
         results.append(result)
         show(bench.pack, i, result, said)
     done = [r for r in results if r.status is TrialStatus.FINISHED]
+    if said.json:
+        return len(done) == len(results)
     for split, name in (("search", LOSS), ("sealed", "loss_sealed")):
         losses = [r.observed[name] for r in done]
         if losses:
             sd = stdev(losses) if len(losses) > 1 else math.nan
-            # as far above the mean as the test asks for: the start itself reaches the target
-            error = 0.0 if math.isnan(sd) else sd / math.sqrt(len(losses))
-            margin = t_isf(ALPHA, len(losses) - 1) * error if error else 0.0
-            limit = math.ceil(1000 * (fmean(losses) + margin)) / 1000
+            limit = limit_of(losses)
             say(
                 f"{split} = {limit:.3f}    # mean {fmean(losses):.4f}, sd {sd:.4f}, "
                 f"{len(losses)} trials"
