@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from novum.errors import UsageError
+from novum.sandboxes.protocol import Mount
 
 
 @contextlib.contextmanager
@@ -52,3 +53,24 @@ def lay_out(folder: Path, files: Mapping[str, bytes]) -> None:
         target.chmod(0o444)
     for parent, _, _ in os.walk(folder, topdown=False):
         os.chmod(parent, 0o555)
+
+
+def lay_covers(folder: Path, covers: Mapping[Path, bytes | None]) -> tuple[Mount, ...]:
+    """Write what a program is to see in place of files of the machine, as mounts over those.
+
+    A place that does not exist is left out. `None` covers a file or folder with an empty one.
+    """
+    if covers and not folder.exists():
+        (folder / "nothing").mkdir(parents=True)
+        (folder / "empty").write_bytes(b"")
+    mounts = []
+    for number, (place, content) in enumerate(sorted(covers.items())):
+        if not place.exists():
+            continue
+        source = folder / ("nothing" if place.is_dir() else "empty")
+        if content:
+            source = folder / str(number)
+            source.write_bytes(content)
+            source.chmod(0o444)
+        mounts.append(Mount(source, place))
+    return tuple(mounts)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from novum.benchmarks.harness import artifact as artifacts
 from novum.benchmarks.harness import devices, gate, gpu_watch, score, wire
 from novum.benchmarks.harness.compile_cache import cache_variables
-from novum.benchmarks.harness.scratch import lay_out
+from novum.benchmarks.harness.scratch import lay_covers, lay_out
 from novum.benchmarks.harness.shared_memory import DataStore, sealed_arrays
 from novum.benchmarks.pack import Profile
 from novum.benchmarks.protocol import (
@@ -77,6 +77,7 @@ class Stages:
         self._serve: ServePlan | None = None
         self._ahead: _Server | None = None
         self._n_ahead = 0
+        self._covers: tuple[Mount, ...] = ()
 
     def phase(self, name: str, **detail: Any) -> None:
         """See `TrialContext.phase`."""
@@ -154,6 +155,7 @@ class Stages:
 
     def _run_stage(self, plan: RunPlan) -> RunOutcome:
         folder = self._stage_folder("run")
+        self._covers = lay_covers(self.scratch / "covers", plan.covers)
         lay_out(folder / "candidate", self.request.files)
         (folder / "output").mkdir()
         programs = ("harness.py", "launch.py") if plan.n_workers > 1 else ("harness.py",)
@@ -295,7 +297,8 @@ class Stages:
         for name in programs:
             source = "client.py" if name == "harness.py" else name
             shutil.copyfile(_HERE / source, folder / "harness" / name)
-        return Mount(folder / "candidate", CANDIDATE), Mount(folder / "harness", HARNESS)
+        own = Mount(folder / "candidate", CANDIDATE), Mount(folder / "harness", HARNESS)
+        return (*own, *self._covers)
 
     def _confine(
         self,

@@ -95,13 +95,12 @@ def split(
     """
     dealt: dict[str, list[Document]] = {"train": [], "validation": [], "sealed": []}
     for document in documents:
-        draw = int(document.digest[-8:], 16) / 2**32  # the tail: the head already decides the order
-        if draw < held_out_fraction:
-            dealt["validation"].append(document)
-        elif draw < 2 * held_out_fraction:
-            dealt["sealed"].append(document)
-        else:
+        if not is_held_out(document, held_out_fraction):
             dealt["train"].append(document)
+        elif _draw(document) < held_out_fraction:
+            dealt["validation"].append(document)
+        else:
+            dealt["sealed"].append(document)
     return Splits(
         train=take(dealt["train"], max_train_bytes),
         validation=take(
@@ -109,6 +108,15 @@ def split(
         ),
         sealed=take((excerpt(d, max_document_bytes) for d in dealt["sealed"]), held_out_bytes),
     )
+
+
+def is_held_out(document: Document, held_out_fraction: float) -> bool:
+    """Whether a document is dealt to one of the held-out splits, each of which gets this share."""
+    return _draw(document) < 2 * held_out_fraction
+
+
+def _draw(document: Document) -> float:
+    return int(document.digest[-8:], 16) / 2**32  # the tail: the head already decides the order
 
 
 def take(documents: Iterable[Document], max_bytes: int) -> tuple[Document, ...]:
@@ -140,15 +148,24 @@ def python_sources(argument: str) -> Iterator[bytes]:
         raise DataMissing(
             "the corpus `python` takes no argument; use `text:PATH` for your own files"
         )
+    for _, path in python_files():
+        yield path.read_bytes()
+
+
+def python_files() -> Iterator[tuple[Path, Path]]:
+    """The files of the corpus `python`, each after the folder that it was found under.
+
+    Raises:
+        DataMissing: torch is not installed.
+    """
     spec = importlib.util.find_spec("torch")
     if spec is None or not spec.submodule_search_locations:
         raise DataMissing(
             "the corpus `python` reads the sources of the torch package, and none is installed.\n"
             "Install it (`pip install 'novum[train]'`) or name another corpus with `text:PATH`."
         )
-    yield from read_files(Path(sysconfig.get_paths()["stdlib"]), (".py",))
-    for folder in spec.submodule_search_locations:
-        yield from read_files(Path(folder), (".py",))
+    for root in (sysconfig.get_paths()["stdlib"], *spec.submodule_search_locations):
+        yield from ((Path(root), path) for path in find_files(Path(root), (".py",)))
 
 
 def text_files(argument: str) -> Iterator[bytes]:
@@ -157,21 +174,21 @@ def text_files(argument: str) -> Iterator[bytes]:
     if path.is_file():
         yield from path.read_bytes().split(b"\f")
     elif path.is_dir():
-        yield from read_files(path, TEXT_SUFFIXES)
+        yield from (file.read_bytes() for file in find_files(path, TEXT_SUFFIXES))
     else:
         raise DataMissing(
             f"the corpus `text:PATH` needs an existing file or folder, and {argument!r} is neither"
         )
 
 
-def read_files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[bytes]:
-    """Contents of a folder's files with these suffixes, installed packages left out."""
+def find_files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """A folder's files with these suffixes, in order, installed packages left out."""
     for path in sorted(folder.rglob("*")):
         foreign = {"site-packages", "dist-packages", "__pycache__"} & set(
             path.relative_to(folder).parts
         )
         if path.suffix in suffixes and not foreign and path.is_file():
-            yield path.read_bytes()
+            yield path
 
 
 SOURCES: dict[str, Callable[[str], Iterator[bytes]]] = {

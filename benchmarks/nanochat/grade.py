@@ -22,6 +22,7 @@ from novum.benchmarks.nanochat.bpb import (
     bits_per_byte,
     cut_rows,
 )
+from novum.benchmarks.nanochat.covers import Covers, cover, hide
 from novum.benchmarks.nanochat.prepare import (
     MIN_EPOCHS,
     DataPlan,
@@ -106,6 +107,7 @@ class Grader:
             raise PackError(f"{folder / 'pack.toml'}, profile {profile.name}: {error}") from error
         self.data: PreparedData | None = None
         self.texts: dict[str, HeldOut] = {}
+        self.covers: Covers | None = None
 
     def prepare(self) -> str:
         """Prepare the corpus; see `Grader` of the protocol."""
@@ -159,6 +161,12 @@ class Grader:
                 session, self.vocab_size, self.profile.score_s, context.grader_device
             )
 
+    def hidden(self) -> Covers:
+        """What a candidate sees where held-out text lies on this machine."""
+        if self.covers is None:
+            self.covers = cover(self.options.data) | hide([self.cache])
+        return self.covers
+
     @property
     def vocab_size(self) -> int:
         """Tokens of the vocabulary, the boundary included."""
@@ -190,6 +198,7 @@ class Grader:
             artifact_bytes=self.profile.file_bytes,
             env=GPU_VARIABLES if self.profile.gpus else {},
             serve=ServePlan("train", self.profile.limits(self.profile.score_s), n_readers),
+            covers=self.hidden(),
         )
 
     def read(

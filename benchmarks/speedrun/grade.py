@@ -22,6 +22,7 @@ from novum.benchmarks.harness.gpu_watch import require_bfloat16
 from novum.benchmarks.harness.stream import draw_spelling
 from novum.benchmarks.nanochat import grade as reading
 from novum.benchmarks.nanochat.bpb import BadLogits, HeldOut, cut_rows
+from novum.benchmarks.nanochat.covers import Covers, hide
 from novum.benchmarks.nanochat.prepare import MIN_EPOCHS, prepare
 from novum.benchmarks.pack import Profile, digest_files, read_tree
 from novum.benchmarks.protocol import (
@@ -76,6 +77,7 @@ class Grader(reading.Grader):
             raise PackError(f"{folder / 'pack.toml'}, profile {profile.name}: {error}") from error
         self.data = None
         self.texts = {}
+        self.covers = None
         self.tokens: shards.TokenArrays | None = None
         self.boundary = 0
         self.fingerprint = ""
@@ -94,6 +96,12 @@ class Grader(reading.Grader):
             shared = {k: v for k, v in shared.items() if "/" not in k}
             self.fingerprint = digest_files({"data": named.encode(), **shared})
         return self.fingerprint
+
+    def hidden(self) -> Covers:
+        """What a candidate sees where the text lies on this machine; of shards, an empty folder."""
+        if self.covers is None and self.options.shards:
+            self.covers = hide([self._folder_of_shards(), self.cache])
+        return super().hidden()
 
     @property
     def vocab_size(self) -> int:
@@ -188,6 +196,7 @@ class Grader(reading.Grader):
             stream=stream,
             n_workers=n_ranks,
             serve=ServePlan("train", profile.limits(profile.score_s), n_readers),
+            covers=self.hidden(),
         )
 
     def limit(self, split: str) -> float | None:
@@ -218,8 +227,7 @@ class Grader(reading.Grader):
         return prepared.fingerprint
 
     def _open_shards(self) -> str:
-        options = self.options
-        folder = Path(options.shards.replace("CACHE", str(self.cache), 1)).expanduser()
+        options, folder = self.options, self._folder_of_shards()
         train, val = (shards.find_shards(folder, s) for s in ("train", "val"))
         held_out = shards.read_shard(val[0])
         size = options.context, options.held_out_tokens
@@ -228,6 +236,9 @@ class Grader(reading.Grader):
         self.tokens = shards.TokenArrays([shards.read_shard(path) for path in train])
         self.boundary = shards.GPT2_BOUNDARY
         return shards.digest_of([*train, *val])
+
+    def _folder_of_shards(self) -> Path:
+        return Path(self.options.shards.replace("CACHE", str(self.cache), 1)).expanduser()
 
     def _text(self, split: str, *, is_smoke: bool) -> HeldOut:
         text = self.texts["sealed" if split == "sealed" else "validation"]

@@ -62,7 +62,9 @@ def _code_parts(module: Module, _: Program) -> Iterable[Found]:
         )
         if is_store or is_set or isinstance(parent, (ast.AugAssign, ast.Delete)):
             yield Found(node.lineno, f"assigns {name}", BLOCK)
-        elif name in ("__subclasses__", "__builtins__", "co_code", "cell_contents", "__code__"):
+        elif name in ("co_code", "co_consts"):
+            yield Found(node.lineno, f"takes bytecode apart: {name}", BLOCK)
+        elif name in ("__subclasses__", "__builtins__", "cell_contents", "__code__"):
             yield Found(node.lineno, name, CONFIRM)
 
 
