@@ -29,6 +29,7 @@ class Copier:
         self.folder = folder
         self._seen: dict[Path, int] = {}
         self._touched: set[Path] = set()
+        self._new: list[tuple[Path, Path]] = []
 
     def copy(self, source: Path, target: Path) -> None:
         """Copy a file; its mode goes along, since some are their owner's alone.
@@ -36,15 +37,18 @@ class Copier:
         Raises:
             OSError: either cannot be reached, or no room is left.
         """
+        new = self._stage(source, target)
+        _flush(new)
+        self.reveal(new, target)
+
+    def _stage(self, source: Path, target: Path) -> Path:
         with source.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o777
             new = self._beside(target)
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             with os.fdopen(descriptor, "wb") as copy:
                 shutil.copyfileobj(file, copy, 1 << 20)
-                copy.flush()
-                os.fsync(copy.fileno())
-        self.reveal(new, target)
+        return new
 
     def write(self, text: str, target: Path) -> None:
         """Write a file."""
@@ -83,6 +87,7 @@ class Copier:
     def copy_new(self, source: Path, target: Path, name: re.Pattern[str]) -> list[str]:
         """Copy files of a folder that the copy lacks, and return the names of all there are.
 
+        They get their names by `reveal_new`: to flush many at once takes little longer than one.
         For files that never change under one name. One that goes while it is copied is left out.
         """
         found = self._changed(source)
@@ -94,15 +99,24 @@ class Copier:
             target.mkdir(parents=True, exist_ok=True)
         for each in missing:
             try:
-                self.copy(source / each, target / each)
+                self._new.append((self._stage(source / each, target / each), target / each))
             except FileNotFoundError:
                 if (source / each).exists():
                     raise  # it is the copy's folder that went
         return names
 
+    def reveal_new(self) -> None:
+        """Give what `copy_new` copied its names, in that order."""
+        for new, _ in self._new:
+            _flush(new)
+        for new, target in self._new:
+            self.reveal(new, target)
+        self._new.clear()
+
     def forget(self) -> None:
         """Look at every folder again: an earlier pass was cut off."""
         self._seen.clear()
+        self._new.clear()
 
     def flush(self) -> None:
         """Make the names of what was copied last, too."""

@@ -152,6 +152,7 @@ class Mirror:
             self._copier.copy_new(folder, target / "objects" / folder.name, LOOSE)
         # After the loose ones: what went from there meanwhile is in a pack by now.
         packs = self._copier.copy_new(source / "objects/pack", target / "objects/pack", PACKED)
+        self._copier.reveal_new()
         self._drop_packed(set(packs))
         for name in ("HEAD", "config"):
             if not (target / name).exists():
@@ -172,6 +173,7 @@ class Mirror:
         loose = {p.name: {f.name for f in p.iterdir()} for p in subfolders(objects, PAIR)}
         packed = self._copier.copy_new(objects / "pack", ours / "pack", PACKED)
         self._packs |= set(packed)
+        self._copier.reveal_new()
         for folder in subfolders(ours, PAIR):
             kept = loose.get(folder.name, set())
             drop(f for f in folder.iterdir() if LOOSE.fullmatch(f.name) and f.name not in kept)
