@@ -112,6 +112,7 @@ _NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "mknod": (133, None),
     "mknodat": (259, 33),
     "sched_setaffinity": (203, 122),
+    "prlimit64": (302, 261),
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
@@ -134,9 +135,11 @@ _MODE_ARGUMENT = {
     "mknod": 1,
     "mknodat": 2,
 }
-_BY_ARGUMENT = {"clone", "socket", "socketpair", "ioctl", "sched_setaffinity", *_OWNERLESS} | set(
-    _MODE_ARGUMENT
-)
+_BY_ARGUMENT = {
+    *("clone", "socket", "socketpair", "ioctl", "sched_setaffinity", "prlimit64"),
+    *_OWNERLESS,
+    *_MODE_ARGUMENT,
+}
 DENIED = tuple(name for name in _NUMBERS if name not in _BY_ARGUMENT and name not in _ABSENT)
 
 
@@ -199,6 +202,8 @@ def _by_argument(name: str, policy: Policy) -> list[bytes]:
         return _refuse_bits(0, NEW_NAMESPACE)
     if name == "ioctl":
         return _refuse_values(1, TERMINAL_IOCTLS)
+    if name == "prlimit64":  # the limits of others, the first process of the sandbox among them
+        return _allow_only(0, (0,), errno.EPERM)
     if name == "sched_setaffinity":
         return [_refuse(errno.EPERM)] if policy.pinned else []
     if name in _OWNERLESS:

@@ -76,6 +76,13 @@ def test_threads_may_be_made_and_namespaces_may_not(machine: str) -> None:
 
 
 @machines
+def test_a_process_sets_limits_of_its_own_and_of_nobody_else(machine: str) -> None:
+    assert decide(machine, "prlimit64", 0, 7, 1) == ALLOW
+    for pid in (1, 2, 4096):
+        assert decide(machine, "prlimit64", pid, 0, 1) == refused(errno.EPERM)
+
+
+@machines
 def test_only_unix_sockets_unless_the_loopback_is_asked_for(machine: str) -> None:
     for call in ("socket", "socketpair"):
         assert decide(machine, call, seccomp.AF_UNIX) == ALLOW
