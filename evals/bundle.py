@@ -140,9 +140,10 @@ def unpack_bundle(data: bytes) -> dict[str, bytes]:
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
             for entry in tar:
-                file = tar.extractfile(entry) if entry.isreg() else None
+                is_whole = entry.isreg() and not entry.issparse() and entry.size <= len(data)
+                file = tar.extractfile(entry) if is_whole else None
                 if file is None or entry.name in contents:
-                    raise RecordError(f"{entry.name} has no place in an evidence bundle")
+                    raise RecordError(f"{entry.name!r} has no place in an evidence bundle")
                 contents[entry.name] = file.read()
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise RecordError(f"this is not an evidence bundle: {error}") from error

@@ -13,10 +13,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from novum.benchmarks.harness import tree_hash
-from novum.errors import LedgerCorrupt, RecordError
+from novum.errors import LedgerCorrupt
 from novum.evals.audit import judge
 from novum.evals.bundle import FORMAT, MANIFEST, pack_bundle, unpack_bundle
 from novum.evals.facts import Facts, Terms, load_facts
@@ -77,6 +77,7 @@ def verify_bundle(path: Path) -> BundleReport:
         ("seeds", bundle.check_seeds),
         ("verdict", bundle.check_verdict),
         ("claim", bundle.check_claim),
+        ("isolation", bundle.check_isolation),
     )
     for name, check in checks:
         try:
@@ -85,11 +86,11 @@ def verify_bundle(path: Path) -> BundleReport:
             findings.append(Finding(name, None, str(reason)))
         except _Broken as reason:
             findings.append(Finding(name, False, str(reason)))
-        except (KeyError, TypeError, ValueError, ValidationError, RecordError) as error:
+        except Exception as error:  # whatever a stranger's file makes of us: it does not hold
             findings.append(Finding(name, False, f"unreadable: {type(error).__name__}: {error}"))
     try:
         claim: Json = json.loads(bundle.contents.get("claim.json", b"{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         claim = {}
     return BundleReport(tuple(findings), claim, sha256(data).hexdigest())
 
@@ -105,7 +106,7 @@ class _Bundle:
     def json(self, name: str) -> Any:
         if name not in self.contents:
             raise _Broken(f"{name} is missing")
-        return json.loads(self.contents[name])
+        return json.loads(self.contents[name], object_pairs_hook=_once)
 
     @property
     def facts(self) -> Facts:
@@ -159,6 +160,10 @@ class _Bundle:
             if recorded.get(trial.id) != encode(trial):
                 raise _Broken(f"trial {trial.id} is not as it was recorded")
         outline = self._payload(f"facts:{verdict['id']}")
+        if outline["static"] != [e.id for e in facts.static]:
+            raise _Broken("what was read in the code is not what the verdict was computed from")
+        if outline["reference"] != facts.reference:
+            raise _Broken("the reference is not the one that the verdict was computed from")
         if outline["trials"] != [t.id for t in facts.trials]:
             raise _Broken("the trials are not those that the verdict was computed from")
         if _terms(outline["terms"]) != facts.terms:
@@ -246,10 +251,22 @@ class _Bundle:
             raise _Broken(f"claim.json differs from the records in {', '.join(wrong)}")
         return f"{claim['label']} on {claim['benchmark']}"
 
+    def check_isolation(self) -> str:
+        """The candidate could reach nothing but what it was given."""
+        sandbox = tomllib.loads(self.contents["run.toml"].decode()).get("sandbox")
+        if sandbox is None:
+            raise _Undecided("run.toml does not say where the code ran")
+        if sandbox == "process":
+            raise _Undecided(
+                "the sandbox `process` isolates nothing: trust it if you trust the code"
+            )
+        return f"sandbox {sandbox}"
+
     def _read_events(self) -> Iterator[Event]:
         if "events.jsonl" not in self.contents:
             raise _Broken("events.jsonl is missing")
-        rows = [json.loads(line) for line in self.contents["events.jsonl"].decode().splitlines()]
+        lines = self.contents["events.jsonl"].decode().splitlines()
+        rows = [json.loads(line, object_pairs_hook=_once) for line in lines]
         if not rows:
             raise _Broken("there are no events")
         if rows[0][5] != GENESIS:
@@ -295,10 +312,23 @@ def _terms(recorded: Json) -> Terms:
     return TypeAdapter(Terms).validate_python(recorded)
 
 
+def _once(pairs: list[tuple[str, Any]]) -> Json:
+    """An object whose keys are all different: of two values a reader may see either."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object names one key twice")
+    return found
+
+
+def _plain(text: str) -> str:
+    """One line without anything that moves a terminal's cursor or hides what stands there."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def render_report(report: BundleReport) -> str:
-    """The report as lines for a person."""
+    """The report as lines for a person; what a stranger wrote cannot redraw the terminal."""
     marks = {True: "holds", False: "BROKEN", None: "open"}
-    lines = [f"{marks[f.holds]:>7}  {f.name:<10} {f.detail}" for f in report.findings]
+    lines = [f"{marks[f.holds]:>7}  {f.name:<10} {_plain(f.detail)}" for f in report.findings]
     lines.append(f"sha256 {report.digest}")
     return "\n".join(lines)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
@@ -20,7 +21,7 @@ from novum.evals.bundle import MANIFEST, export_bundle, reseal, unpack_bundle
 from novum.evals.evidence import found
 from novum.evals.facts import Facts, outline
 from novum.evals.rehearsal import TERMS
-from novum.evals.verify import verify_bundle
+from novum.evals.verify import render_report, verify_bundle
 from novum.lab.ledger import Ledger
 from novum.lab.records import Candidate, Kind, Outcome, Proposal, Purpose, Split, TrialStatus
 from novum.lab.run import RunFolder
@@ -230,3 +231,56 @@ def test_a_verdict_of_noise_is_proved_as_well(tmp_path: Path) -> None:
     recorded = record_run(tmp_path, gain=-0.003)
     report = verify_bundle(export_bundle(recorded.run, recorded.tree, tmp_path))
     assert report.holds and report.claim["label"] != "confirmed"
+
+
+def test_a_key_that_stands_twice_in_an_object_is_found(bundle: Path, tmp_path: Path) -> None:
+    contents = unpack_bundle(bundle.read_bytes())
+    claim = contents["claim.json"].rstrip().removesuffix(b"}").rstrip() + b', "label": "confirmed"}'
+    assert json.loads(claim)["label"] == json.loads(contents["claim.json"])["label"]
+    assert "claim" in broken(
+        reseal(contents, {"claim.json": b'{"label": "noise",' + claim[1:]}), tmp_path
+    )
+    first, _, rest = contents["events.jsonl"].partition(b"\n")
+    twice = first.replace(b"{", b'{"tree":"0",', 1).replace(
+        b'{"tree":"0",', b'{"tree":"0","tree":"0",', 1
+    )
+    assert "chain" in broken(reseal(contents, {"events.jsonl": twice + b"\n" + rest}), tmp_path)
+
+
+def test_what_was_read_in_the_code_cannot_be_left_out(bundle: Path, tmp_path: Path) -> None:
+    contents = unpack_bundle(bundle.read_bytes())
+    facts = json.loads(contents["facts.json"]) | {"static": []}
+    forged = reseal(contents, {"facts.json": json.dumps(facts).encode()})
+    assert "records" in broken(forged, tmp_path)
+
+
+def test_a_stranger_s_file_cannot_redraw_the_terminal_or_make_us_fall(
+    bundle: Path, tmp_path: Path
+) -> None:
+    contents = unpack_bundle(bundle.read_bytes())
+    evil = {"\x1b[2J\x1b[1;1Hholds.txt": b"x", "verdict.json": b"[" * 100_000, "facts.json": b"7"}
+    for name, content in evil.items():
+        path = tmp_path / "evil.tar"
+        path.write_bytes(reseal(contents, {name: content}))
+        report, text = check_evidence(path)
+        assert "\x1b" not in text and "\x1b" not in render_report(report)
+        assert not report.holds or name.startswith("\x1b")
+    assert broken(reseal(contents, {"events.jsonl": b"[1]\n"}), tmp_path)
+
+
+def test_a_sparse_file_of_a_petabyte_is_refused_unread(tmp_path: Path) -> None:
+    entry = tarfile.TarInfo("claim.json")
+    entry.type, entry.size = tarfile.REGTYPE, 1 << 50
+    with pytest.raises(RecordError):
+        unpack_bundle(entry.tobuf(tarfile.GNU_FORMAT) + bytes(10_240))
+
+
+def test_code_that_nothing_isolated_leaves_the_question_open(tmp_path: Path) -> None:
+    recorded = record_run(tmp_path)
+    path = export_bundle(recorded.run, recorded.tree, tmp_path)
+    contents = unpack_bundle(path.read_bytes())
+    said = contents["run.toml"].replace(b"benchmark =", b'sandbox = "process"\nbenchmark =', 1)
+    assert said != contents["run.toml"]
+    path.write_bytes(reseal(contents, {"run.toml": said}))
+    (isolation,) = (f for f in verify_bundle(path).findings if f.name == "isolation")
+    assert isolation.holds is None and "isolates nothing" in isolation.detail
