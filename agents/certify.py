@@ -8,6 +8,7 @@ called again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -38,13 +39,14 @@ async def certify(lab: Lab) -> Verdict | None:
     """Certify the best candidate against the start, or the next best one; crown what passes, and
     take each of its changes out once.
 
-    The headline's level is divided by the number of candidates that may be tried (Bonferroni).
+    The headline's level is divided by the number of candidates that may be tried (Bonferroni), and
+    what earlier calls have spent of it counts: see `level_of_each`.
     Returns the last verdict, whatever it says; `None` when nothing won a race.
     """
     start = lab.findings.start
     lab.read_directives()
     better = finalists(lab)
-    alpha = lab.terms.win.alpha_headline / max(1, len(better))
+    alpha = level_of_each(lab, [node.tree for node in better])
     verdict = None
     for rank, node in enumerate(better):
         if rank and not lab.budget.has_time_to_certify():
@@ -55,6 +57,21 @@ async def certify(lab: Lab) -> Verdict | None:
     if lab.ablate:
         await ablate(lab)
     return verdict
+
+
+def level_of_each(lab: Lab, trees: Sequence[str]) -> float:
+    """The level at which each of these candidates that was not tested yet is tested.
+
+    The first call shares the headline's level among them. Who resumes a run, claims again or bans
+    what failed gets another look at the sealed split each time: from then on a call has half of
+    what is left of twice the level. All tests of a run together never spend more than that.
+    """
+    start, full = lab.findings.start, lab.terms.win.alpha_headline
+    begun = {e.key: e.payload for e in lab.ledger.events(kinds=["level"])}
+    spent: float = sum(d["alpha"] for key, d in begun.items() if key.startswith("level:certify-"))
+    fresh = [t for t in trees if f"level:{name_of_test('certify', t, start)}" not in begun]
+    left = max(0.0, 2 * full - spent) / 2
+    return min(full / max(1, len(trees)), left / max(1, len(fresh)))
 
 
 def finalists(lab: Lab) -> list[Node]:
@@ -105,6 +122,11 @@ async def confirm_head(lab: Lab) -> Verdict | None:
     return await confirm(lab, head.tree, reference, alpha, "confirm")
 
 
+def name_of_test(purpose: str, tree: str, reference: str) -> str:
+    """The proposal that a test is."""
+    return f"{purpose}-{tree[:10]}-{reference[:10]}"
+
+
 async def confirm(
     lab: Lab, tree: str, reference: str, alpha: float, purpose: str
 ) -> Verdict | None:
@@ -112,7 +134,7 @@ async def confirm(
 
     Returns `None` when the time ran out before the test could decide.
     """
-    id = f"{purpose}-{tree[:10]}-{reference[:10]}"
+    id = name_of_test(purpose, tree, reference)
     if known := lab.ledger.verdicts(proposal=id, last=1):
         return known[0]
     await lab.turn(id)

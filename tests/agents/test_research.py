@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from novum.agents.brains.scripted import ScriptedModel, calls
+from novum.agents.certify import level_of_each, name_of_test
 from novum.agents.lab import Lab
 from novum.agents.outside import packed
 from novum.agents.research import work
@@ -384,6 +385,30 @@ async def test_a_claim_goes_to_the_final_test_with_the_trials_that_were_declared
     resumed = make_lab(**given, noise="needed", confirm_trials=8)
     assert (await work(resumed, 1)).is_confirmed
     assert len(resumed.ledger.trials()) == 7, "a test that was begun keeps its number"
+
+
+async def test_claiming_again_and_again_never_spends_more_than_twice_the_level(
+    make_lab: Any,
+) -> None:
+    lab = make_lab()
+    full, start = lab.terms.win.alpha_headline, lab.findings.start
+
+    def claims_fail(*trees: str) -> float:
+        """A call of the final test at whose end all these were tested."""
+        each = level_of_each(lab, trees)
+        for tree in trees:
+            lab.note("level", name_of_test("certify", tree, start), {"alpha": each})
+        return each
+
+    first = [f"{i << 150:040x}" for i in (1, 2, 3)]
+    assert claims_fail(*first) == pytest.approx(full / 3), "nothing was spent before"
+    spent = full
+    for i in range(4, 40):  # the failed ones were banned, so that the new claim stands alone
+        assert (level := claims_fail(f"{i << 150:040x}")) > 0
+        spent += level
+    assert spent < 2 * full
+    resumed = make_lab()
+    assert level_of_each(resumed, ["f" * 40]) < full * 1e-6, "the ledger remembers"
 
 
 async def test_a_final_test_that_was_cut_off_runs_only_the_trials_that_are_missing(
