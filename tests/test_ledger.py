@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,16 +131,15 @@ def test_a_finished_trial_of_the_same_key_answers_for_a_repeated_draw(ledger: Le
 
 def test_a_trial_ends_once_and_its_cost_counts_once(tmp_path: Path) -> None:
     clock = iter(range(100, 1000, 10))
-    ledger = Ledger.create(tmp_path / "ledger.db", clock=lambda: float(next(clock)))
-    trial = launch(ledger)
-    observed = {"wall_s": 9.0, "gpu_s": 7.0, "loss": float("nan")}
-    for _ in range(2):
-        ledger.end_trial(trial.id, TrialStatus.CRASHED, observed=observed, error="boom")
-    assert ledger.spent() == {"trial_s": 20.0, "gpu_s": 7.0}
-    with pytest.raises(RecordError, match="another error, metric, observed, status"):
-        ledger.end_trial(trial.id, TrialStatus.FINISHED, metric=1.0)
-    ledger.verify()
-    ledger.close()
+    with Ledger.create(tmp_path / "ledger.db", clock=lambda: float(next(clock))) as ledger:
+        trial = launch(ledger)
+        observed = {"wall_s": 9.0, "gpu_s": 7.0, "loss": float("nan")}
+        for _ in range(2):
+            ledger.end_trial(trial.id, TrialStatus.CRASHED, observed=observed, error="boom")
+        assert ledger.spent() == {"trial_s": 20.0, "gpu_s": 7.0}
+        with pytest.raises(RecordError, match="another error, metric, observed, status"):
+            ledger.end_trial(trial.id, TrialStatus.FINISHED, metric=1.0)
+        ledger.verify()
 
 
 def test_a_finished_trial_has_a_metric_and_no_other_has(ledger: Ledger) -> None:
@@ -182,40 +182,36 @@ def test_directives_end_once(ledger: Ledger) -> None:
 
 
 def test_threads_and_a_second_process_s_connection_write_one_chain(tmp_path: Path) -> None:
-    first = Ledger.create(tmp_path / "ledger.db")
-    second = Ledger.open(tmp_path / "ledger.db")
-
     def work(ledger: Ledger, name: str) -> None:
         for i in range(50):
             ledger.append("note", {"i": i}, f"{name}:{i}")
 
-    threads = [
-        threading.Thread(target=work, args=(ledger, f"{n}"))
-        for n, ledger in enumerate((first, first, second, second))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert first.counts()["events"] == 200
-    second.verify()
-    first.close()
-    second.close()
+    path = tmp_path / "ledger.db"
+    with Ledger.create(path) as first, Ledger.open(path) as second:
+        threads = [
+            threading.Thread(target=work, args=(ledger, f"{n}"))
+            for n, ledger in enumerate((first, first, second, second))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert first.counts()["events"] == 200
+        second.verify()
 
 
 def test_a_reader_sees_what_is_committed_and_cannot_write(ledger: Ledger) -> None:
-    reader = Ledger.open(ledger.target, read_only=True)
-    fill(ledger)
-    assert reader.proposals() == (PROPOSAL,)
-    with ledger.batch():
-        ledger.next_id("p")
-        ledger.append("note", {}, "unseen")
-        assert reader.event("unseen") is None, "a reader neither waits nor sees half a batch"
-    assert reader.event("unseen") is not None
-    with pytest.raises(UsageError, match="reading only"):
-        reader.append("note", {}, "n")
-    reader.verify()
-    reader.close()
+    with Ledger.open(ledger.target, read_only=True) as reader:
+        fill(ledger)
+        assert reader.proposals() == (PROPOSAL,)
+        with ledger.batch():
+            ledger.next_id("p")
+            ledger.append("note", {}, "unseen")
+            assert reader.event("unseen") is None, "a reader neither waits nor sees half a batch"
+        assert reader.event("unseen") is not None
+        with pytest.raises(UsageError, match="reading only"):
+            reader.append("note", {}, "n")
+        reader.verify()
 
 
 def test_a_ledger_on_read_only_media_can_be_read(tmp_path: Path) -> None:
@@ -276,9 +272,8 @@ def test_a_file_that_is_no_ledger_is_refused(
 
 def test_another_format_is_refused_by_its_number(ledger: Ledger) -> None:
     ledger.close()
-    with sqlite3.connect(ledger.target) as raw:
+    with closing(sqlite3.connect(ledger.target)) as raw, raw:
         raw.execute("UPDATE head SET format = 99")
-    raw.close()
     with pytest.raises(RecordError, match="format 99; this Novum reads format 1"):
         Ledger.open(ledger.target)
 

@@ -55,8 +55,8 @@ def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(tmp_path: Path) 
 
 
 def test_no_query_of_the_ledger_scans_a_table(tmp_path: Path) -> None:
-    ledger = Ledger.create(tmp_path / "ledger.db")
-    ledger.add_proposal(Proposal("p1", 0, 0, "h", Kind.DATA, (), "b"))
+    with Ledger.create(tmp_path / "ledger.db") as ledger:
+        ledger.add_proposal(Proposal("p1", 0, 0, "h", Kind.DATA, (), "b"))
     asked: list[str] = []
 
     def note(statement: str) -> None:
@@ -66,36 +66,36 @@ def test_no_query_of_the_ledger_scans_a_table(tmp_path: Path) -> None:
     def watch(raw: sqlite3.Connection, *_: object) -> None:
         raw.set_trace_callback(note)
 
-    ledger.close()
-    ledger = Ledger.open(tmp_path / "ledger.db")  # before its first fact: all goes by the pool
-    event.listen(ledger._engine, "checkout", watch)
-    ledger.proposals(thread=0, last=5)
-    ledger.proposals(last=5)
-    ledger.candidates(proposal="p1")
-    ledger.candidates(last=5)
-    for filters in (
-        {"tree": "t"},
-        {"proposal": "p1"},
-        {"purpose": Purpose.NOISE},
-        {"status": TrialStatus.LAUNCHED},
-        {"tree": "t", "split": "sealed"},
-        {"last": 5},
-    ):
-        ledger.trials(**filters)
-    ledger.evidence(proposal="p1")
-    ledger.verdicts(tree="t")
-    ledger.verdicts(label=Label.CONFIRMED)
-    ledger.verdicts(last=3)
-    ledger.directives(standing=True)
-    ledger.lessons(last=3)
-    ledger.champion()
-    ledger.events(after=5, kinds=["verdict"], limit=3)
-    ledger.event("proposal:p1")
-    event.remove(ledger._engine, "checkout", watch)
-    assert len(asked) > 15
-    with ledger._engine.connect() as connection:
-        for statement in list(asked):
-            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}"):
-                is_scan = row.detail.startswith("SCAN") and "USING INDEX" not in row.detail
-                assert not is_scan, f"{row.detail}: {statement}"
-        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+    # Before its first fact a ledger asks everything by the pool.
+    with Ledger.open(tmp_path / "ledger.db") as ledger:
+        event.listen(ledger._engine, "checkout", watch)
+        ledger.proposals(thread=0, last=5)
+        ledger.proposals(last=5)
+        ledger.candidates(proposal="p1")
+        ledger.candidates(last=5)
+        for filters in (
+            {"tree": "t"},
+            {"proposal": "p1"},
+            {"purpose": Purpose.NOISE},
+            {"status": TrialStatus.LAUNCHED},
+            {"tree": "t", "split": "sealed"},
+            {"last": 5},
+        ):
+            ledger.trials(**filters)
+        ledger.evidence(proposal="p1")
+        ledger.verdicts(tree="t")
+        ledger.verdicts(label=Label.CONFIRMED)
+        ledger.verdicts(last=3)
+        ledger.directives(standing=True)
+        ledger.lessons(last=3)
+        ledger.champion()
+        ledger.events(after=5, kinds=["verdict"], limit=3)
+        ledger.event("proposal:p1")
+        event.remove(ledger._engine, "checkout", watch)
+        assert len(asked) > 15
+        with ledger._engine.connect() as connection:
+            for statement in list(asked):
+                for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}"):
+                    is_scan = row.detail.startswith("SCAN") and "USING INDEX" not in row.detail
+                    assert not is_scan, f"{row.detail}: {statement}"
+            assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"

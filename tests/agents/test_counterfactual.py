@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -85,7 +86,7 @@ async def test_wrong_names_values_and_records_are_refused(recorded: RunFolder) -
         counterfactual_now(recorded, None, {"alpha": 0.1})
     with pytest.raises(UsageError, match="wrong audit settings"):
         counterfactual_now(recorded, None, {"alpha_list": 7})
-    with sqlite3.connect(recorded.ledger_path) as db:
+    with closing(sqlite3.connect(recorded.ledger_path)) as db, db:
         db.execute("delete from events where seq > 25")
     for use in (counterfactual_now, live_models_now, again):
         with pytest.raises(LedgerCorrupt, match="ends at event 25"):

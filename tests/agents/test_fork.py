@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -112,9 +114,7 @@ async def test_what_cannot_be_forked_is_refused_and_leaves_no_folder(parent: Run
         fork(parent, "nothing")
     with pytest.raises(UsageError, match="keeps the benchmark"):
         fork(parent, 5, changes={"benchmark": "nanochat"})
-    import sqlite3
-
-    with sqlite3.connect(parent.ledger_path) as db:
+    with closing(sqlite3.connect(parent.ledger_path)) as db, db:
         db.execute("update events set payload = '{}' where seq = 7")
     with pytest.raises(LedgerCorrupt, match="event 7 "):
         fork(parent, 20)

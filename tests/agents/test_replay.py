@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ async def test_what_the_machine_would_not_have_done_is_the_first_divergence(
 
 async def test_a_tampered_trace_says_where_the_chain_breaks(recorded: Any) -> None:
     folder = await recorded(n_threads=1, budget={"experiments": 2})
-    with sqlite3.connect(folder.ledger_path) as db:
+    with closing(sqlite3.connect(folder.ledger_path)) as db, db:
         db.execute("update events set payload = '{}' where seq = 20")
     with pytest.raises(LedgerCorrupt, match="event 20 .* was changed after it was written"):
         await check(folder)
@@ -99,7 +100,7 @@ async def test_a_tampered_trace_says_where_the_chain_breaks(recorded: Any) -> No
 
 async def test_a_truncated_trace_says_that_its_tail_is_missing(recorded: Any) -> None:
     folder = await recorded(n_threads=1, budget={"experiments": 2})
-    with sqlite3.connect(folder.ledger_path) as db:
+    with closing(sqlite3.connect(folder.ledger_path)) as db, db:
         db.execute("delete from events where seq > 30")
     with pytest.raises(LedgerCorrupt, match="ends at event 30"):
         await check(folder)

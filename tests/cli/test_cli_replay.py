@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 from rich.console import Console, RenderableType
@@ -80,9 +82,7 @@ def test_verify_reports_the_first_event_that_the_machine_does_not_make(
 
 
 def test_a_trace_that_was_cut_is_shown_with_a_warning(made_run: RunFolder) -> None:
-    import sqlite3
-
-    with sqlite3.connect(made_run.ledger_path) as db:
+    with closing(sqlite3.connect(made_run.ledger_path)) as db, db:
         db.execute("delete from events where seq > 12")
     said = novum("replay", "demo")
     assert len(said.stdout.splitlines()) == 12

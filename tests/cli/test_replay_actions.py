@@ -8,6 +8,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def test_two_modes_at_once_are_refused(recorded: Path) -> None:
 def test_a_tampered_trace_is_refused_with_the_place_where_it_breaks(
     made_run: RunFolder, words: tuple[str, ...]
 ) -> None:
-    with sqlite3.connect(made_run.ledger_path) as db:
+    with closing(sqlite3.connect(made_run.ledger_path)) as db, db:
         db.execute("update events set payload = '{}' where seq = 9")
     said = novum(words[0], "demo", *words[1:])
     assert said.exit_code != 0 and "event 9 " in said.stderr
