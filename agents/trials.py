@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from novum.agents.control import Interrupted
 from novum.benchmarks.protocol import TrialRequest, TrialResult
 from novum.benchmarks.toolbox import PackTool
-from novum.errors import SandboxLost
+from novum.errors import SandboxLost, SandboxNotStarted
 from novum.lab.records import Purpose, Split, Trial, TrialStatus
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ async def run_once(lab: Lab, order: Order, effect: str) -> tuple[Trial, bool]:
     try:
         result = await lab.runner.run(prepare, effect)
     except SandboxLost as error:
-        ended = lab.ledger.end_trial(launched[0].id, TrialStatus.LOST, error=str(error))
+        status = whose_loss(order, error)
+        ended = lab.ledger.end_trial(launched[0].id, status, error=str(error))
     except BaseException as error:
         # A bug of ours, a full disk or a cancelled task: the row must not stay open while we live.
         if launched and launched[0].status is TrialStatus.LAUNCHED:
@@ -148,6 +149,16 @@ async def run_once(lab: Lab, order: Order, effect: str) -> tuple[Trial, bool]:
         ended = end(lab, launched[0], result)
     lab.note_trial(ended)
     return ended, True
+
+
+def whose_loss(order: Order, error: SandboxLost) -> TrialStatus:
+    """What a trial is called whose sandbox failed.
+
+    On the sealed split a sandbox that dies under the program counts as its crash: a candidate that
+    could bring that about would do so where its seed is bad, and be drawn anew.
+    """
+    is_program_s = order.split == "sealed" and not isinstance(error, SandboxNotStarted)
+    return TrialStatus.CRASHED if is_program_s else TrialStatus.LOST
 
 
 def launch(lab: Lab, order: Order, effect: str, slot: int) -> Trial:

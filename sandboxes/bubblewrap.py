@@ -21,7 +21,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from novum.errors import SandboxLost, SandboxUnavailable
+from novum.errors import SandboxNotStarted, SandboxUnavailable
 from novum.sandboxes import cgroups, gpus, interpreter, landlock, seccomp
 from novum.sandboxes.capture import Capture
 from novum.sandboxes.process_tree import NamespaceTree
@@ -165,7 +165,7 @@ class BubblewrapSandbox:
         try:
             return self._groups.create(confinement.limits, n_own=1)
         except OSError as error:
-            raise SandboxLost(
+            raise SandboxNotStarted(
                 f"the kernel refused a control group for the sandbox: {error}.\n"
                 "Its limits were promised, so nothing was started."
             ) from error
@@ -175,7 +175,7 @@ class BubblewrapSandbox:
         text = os.read(err, 8192).decode(errors="replace").strip()
         if "bwrap:" in text and ("amespace" in text or "ermission" in text or "permitted" in text):
             return SandboxUnavailable(explain(text))
-        return SandboxLost(f"bubblewrap did not start the process: {text or error}")
+        return SandboxNotStarted(f"bubblewrap did not start the process: {text or error}")
 
     def _argv(
         self, confinement: Confinement, words: list[str], status_fd: int, has_group: bool

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from novum.errors import SandboxLost, SandboxUnavailable
+from novum.errors import SandboxNotStarted, SandboxUnavailable
 from novum.sandboxes import gpus, image, interpreter, seccomp
 from novum.sandboxes.bubblewrap import INSIDE, OPEN_FILES, START_S, visible
 from novum.sandboxes.capture import Capture
@@ -101,7 +101,7 @@ class DockerSandbox:
             try:
                 return self._start(client, confinement, on_failure)
             except (docker.errors.APIError, requests.RequestException) as error:
-                raise SandboxLost(f"Docker did not start the container: {error}") from error
+                raise SandboxNotStarted(f"Docker did not start the container: {error}") from error
 
     def visible(self, host: Path, mounts: Sequence[Mount]) -> Path:
         """See `Sandbox.visible`."""
@@ -148,7 +148,9 @@ class DockerSandbox:
             try:
                 connection, _ = listener.accept()
             except TimeoutError as error:
-                raise SandboxLost(f"the container did not start: {_last_words(output)}") from error
+                raise SandboxNotStarted(
+                    f"the container did not start: {_last_words(output)}"
+                ) from error
         (shared / "status").unlink()
         status = connection.detach()
         on_failure.callback(os.close, status)
@@ -156,7 +158,9 @@ class DockerSandbox:
         try:
             held = read_line(status, START_S).partition(b"\n")[2]
         except (ValueError, TimeoutError) as error:
-            raise SandboxLost(f"the container did not start: {_last_words(output)}") from error
+            raise SandboxNotStarted(
+                f"the container did not start: {_last_words(output)}"
+            ) from error
         n_kept = confinement.limits.output_bytes
         captures = Capture(n_kept), Capture(n_kept)
         channels = Channels(status, {output: Demultiplexer(captures).write})
@@ -190,6 +194,10 @@ class DockerSandbox:
     def _describe(self) -> dict[str, Any]:
         self._connect()
         return self._info
+
+
+def _not_started(output: int) -> SandboxNotStarted:
+    return SandboxNotStarted(f"the container did not start: {_last_words(output)}")
 
 
 def connect(host: str | None = None) -> DockerClient:

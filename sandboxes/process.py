@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from novum.errors import SandboxLost, SandboxUnavailable
+from novum.errors import SandboxNotStarted, SandboxUnavailable
 from novum.sandboxes import cgroups, gpus, interpreter
 from novum.sandboxes.capture import Capture
 from novum.sandboxes.descendants import SupervisedTree
@@ -125,7 +125,7 @@ class ProcessSandbox:
             tree = SupervisedTree(outer, group, home)
             os.write(go_w, b"1")
         except (OSError, ValueError, TimeoutError) as error:
-            raise SandboxLost(f"the supervisor did not start: {error}") from error
+            raise SandboxNotStarted(f"the supervisor did not start: {error}") from error
         os.close(go_w)
         channels = Channels(status, {out: captures[0].write, err: captures[1].write})
         writable = [home, *(mount.source for mount in confinement.mounts if mount.writable)]
@@ -138,7 +138,7 @@ class ProcessSandbox:
         try:
             return self._groups.create(confinement.limits, n_own=1)
         except OSError as error:
-            raise SandboxLost(
+            raise SandboxNotStarted(
                 f"the kernel refused a control group for the sandbox: {error}.\n"
                 "Its limits were promised, so nothing was started."
             ) from error

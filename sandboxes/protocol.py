@@ -156,7 +156,7 @@ class Sandbox(Protocol):
 
         Raises:
             SandboxUnavailable: this provider cannot run here.
-            SandboxLost: the sandbox itself failed to start; the caller may retry.
+            SandboxNotStarted: the sandbox itself failed to start; the caller may retry.
         """
 
     def visible(self, host: Path, mounts: Sequence[Mount]) -> Path:

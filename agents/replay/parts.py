@@ -20,7 +20,7 @@ from novum.errors import (
     BrainUnavailable,
     BudgetExhausted,
     RecordingMiss,
-    SandboxLost,
+    SandboxNotStarted,
     UnknownName,
 )
 from novum.lab.blobs import Blobs
@@ -99,7 +99,7 @@ class RecordedRunner:
         """Wait for the trial's turn; its record is its result. `label` is its effect.
 
         Raises:
-            SandboxLost: that is what the record says.
+            SandboxNotStarted: the record says that the trial was lost.
         """
         key = f"launch:{label}"
         await self.script.until_key(key)
@@ -110,7 +110,7 @@ class RecordedRunner:
         await self.script.until_key(end)
         ended = decode(Trial, launched | _without_spent(self.script.by_key[end].payload))
         if ended.status is TrialStatus.LOST:
-            raise SandboxLost(ended.error)
+            raise SandboxNotStarted(ended.error)  # whose doing it was is in the record already
         return result_of(ended, self.blobs)
 
     async def use_tool(self, tool: PackTool, call: BaseModel, files: Mapping[str, bytes]) -> str:

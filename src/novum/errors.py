@@ -14,6 +14,7 @@
     ├── OperatorError        whoever runs the machine
     │   ├── SandboxUnavailable   the asked-for isolation is not to be had here
     │   ├── SandboxLost          the sandbox died under a trial (the trial is recorded as lost)
+    │   │   └── SandboxNotStarted    it died before any line of the candidate ran
     │   ├── DataMissing          data of a pack is absent and cannot be made here
     │   ├── BrainUnavailable     a model's provider refuses, or does not answer for too long
     │   ├── DiskFull             no room is left to record what happened
@@ -98,6 +99,10 @@ class GpuBusy(SandboxUnavailable):
 
 class SandboxLost(OperatorError):
     """The sandbox died under a trial for reasons of its own; the trial is recorded as lost."""
+
+
+class SandboxNotStarted(SandboxLost):
+    """The sandbox died before any line of the candidate ran: it cannot be the candidate's doing."""
 
 
 class DataMissing(OperatorError):

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from novum.agents.baseline import add_start
 from novum.agents.brains.scripted import ScriptedModel, calls
 from novum.agents.certify import level_of_each, name_of_test
 from novum.agents.lab import Lab
 from novum.agents.outside import packed
 from novum.agents.research import work
-from novum.errors import UsageError
-from novum.lab.records import Directive, Label, Purpose, TrialStatus
+from novum.agents.trials import Order, run_order
+from novum.errors import SandboxLost, SandboxNotStarted, UsageError
+from novum.lab.records import Directive, Label, Purpose, Split, TrialStatus
 from novum.tools.registry import CODER_TOOLS
 
 SLOW = {"profile": "slow", "budget": {}}
@@ -385,6 +387,38 @@ async def test_a_claim_goes_to_the_final_test_with_the_trials_that_were_declared
     resumed = make_lab(**given, noise="needed", confirm_trials=8)
     assert (await work(resumed, 1)).is_confirmed
     assert len(resumed.ledger.trials()) == 7, "a test that was begun keeps its number"
+
+
+@pytest.mark.parametrize(
+    ("split", "error", "statuses"),
+    [
+        ("sealed", SandboxLost("died"), [TrialStatus.CRASHED]),
+        ("search", SandboxLost("died"), [TrialStatus.LOST, TrialStatus.FINISHED]),
+        ("sealed", SandboxNotStarted("no room"), [TrialStatus.LOST, TrialStatus.FINISHED]),
+    ],
+)
+async def test_a_candidate_that_ends_its_sandbox_draws_no_new_seed_in_the_final_test(
+    make_lab: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    split: Split,
+    error: SandboxLost,
+    statuses: list[TrialStatus],
+) -> None:
+    lab = make_lab()
+    run, errors = lab.runner.run, [error]
+
+    async def fails_once(prepare: Any, label: str) -> Any:
+        if errors:
+            prepare(0)
+            raise errors.pop()
+        return await run(prepare, label)
+
+    monkeypatch.setattr(lab.runner, "run", fails_once)
+    start = add_start(lab)
+    order = Order(start.tree, start.proposal, Purpose.CERTIFY, "e", split=split)
+    last = await run_order(lab, order)
+    assert [t.status for t in lab.ledger.trials(purpose=Purpose.CERTIFY)] == statuses
+    assert last.status is statuses[-1]
 
 
 async def test_claiming_again_and_again_never_spends_more_than_twice_the_level(
