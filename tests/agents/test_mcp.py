@@ -62,3 +62,22 @@ async def test_a_client_reads_the_task_hands_in_a_change_and_gets_a_verdict(
         assert told["verdict"] == Label.PROMISING
         assert told["later"].startswith("confirmed (sealed data): ")
     assert lab.ledger.proposal("p0-0").brain == "mcp"
+
+
+async def test_over_http_only_this_machine_is_answered(make_lab: Any) -> None:
+    """A page of another site may resolve its own name to 127.0.0.1 (DNS rebinding)."""
+    httpx = pytest.importorskip("httpx")
+    lab = make_lab()
+    with lab.run.ledger() as ledger:
+        server = make_server(lab.run, ledger)
+        app = server.streamable_http_app()
+        ask = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+        kinds = {"accept": "application/json, text/event-stream"}
+        async with server.session_manager.run():
+            for headers in ({"host": "evil.example"}, {"origin": "http://evil.example"}):
+                where = httpx.AsyncClient(
+                    transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8765"
+                )
+                async with where as client:
+                    answer = await client.post("/mcp", json=ask, headers=kinds | headers)
+                assert answer.status_code in (403, 421), headers
