@@ -391,7 +391,7 @@ def a_trial(loss: float, sealed: float, steps: int = 60, status: str = "finished
 
 
 def test_a_measured_target_is_written_into_the_pack_with_its_trials(tmp_path: Path) -> None:
-    shutil.copytree(PACK.folder, tmp_path / "pack")
+    shutil.copytree(PACK.folder, tmp_path / "pack", ignore=shutil.ignore_patterns("targets"))
     lines = tmp_path / "target.jsonl"
     lines.write_text("\n".join([a_trial(5.0, 4.9), a_trial(5.1, 4.8), ""]))
     for profile, start in (("cpu", "naive"), ("gpu1", "naive_gpu")):
@@ -424,7 +424,7 @@ def test_a_measured_target_is_written_into_the_pack_with_its_trials(tmp_path: Pa
 def test_a_target_is_not_written_from_trials_that_do_not_make_one(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(PACK.folder, tmp_path / "pack")
+    shutil.copytree(PACK.folder, tmp_path / "pack", ignore=shutil.ignore_patterns("targets"))
     (tmp_path / "target.jsonl").write_text(text)
     words = [str(tmp_path / "target.jsonl"), "--profile", "gpu1", "--pack", str(tmp_path / "pack")]
     assert calibrate.main(words) != 0
