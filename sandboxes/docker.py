@@ -148,9 +148,7 @@ class DockerSandbox:
             try:
                 connection, _ = listener.accept()
             except TimeoutError as error:
-                raise SandboxNotStarted(
-                    f"the container did not start: {_last_words(output)}"
-                ) from error
+                raise _not_started(output) from error
         (shared / "status").unlink()
         status = connection.detach()
         on_failure.callback(os.close, status)
@@ -158,9 +156,7 @@ class DockerSandbox:
         try:
             held = read_line(status, START_S).partition(b"\n")[2]
         except (ValueError, TimeoutError) as error:
-            raise SandboxNotStarted(
-                f"the container did not start: {_last_words(output)}"
-            ) from error
+            raise _not_started(output) from error
         n_kept = confinement.limits.output_bytes
         captures = Capture(n_kept), Capture(n_kept)
         channels = Channels(status, {output: Demultiplexer(captures).write})

@@ -47,11 +47,15 @@ def folders() -> tuple[Path, ...]:
     return _outermost(p for p in found if not _is_system(p) and not _is_too_wide(p))
 
 
+def shown() -> tuple[Path, ...]:
+    """Folders of this machine that a sandbox which isolates shows: `folders()` and the system."""
+    return (*folders(), *map(Path, SYSTEM))
+
+
 def package_folders() -> tuple[Path, ...]:
     """Folders of Novum itself below `folders()` or the system: hidden, they hold the graders."""
     homes = {Path(p).resolve() for p in novum.__path__}
-    seen = (*folders(), *(Path(p) for p in SYSTEM))
-    return tuple(sorted(h for h in homes if any(base in h.parents for base in seen)))
+    return tuple(sorted(h for h in homes if any(base in h.parents for base in shown())))
 
 
 def environment() -> dict[str, str]:

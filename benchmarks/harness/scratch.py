@@ -58,11 +58,11 @@ def lay_out(folder: Path, files: Mapping[str, bytes]) -> None:
 def lay_covers(folder: Path, covers: Mapping[Path, bytes | None]) -> tuple[Mount, ...]:
     """Write what a program is to see in place of files of the machine, as mounts over those.
 
-    A place that does not exist is left out. `None` covers a file or folder with an empty one.
+    `folder` is made. A place that does not exist is left out. `None` covers a file or folder with
+    an empty one.
     """
-    if covers and not folder.exists():
-        (folder / "nothing").mkdir(parents=True)
-        (folder / "empty").write_bytes(b"")
+    (folder / "nothing").mkdir(parents=True)
+    (folder / "empty").write_bytes(b"")
     mounts = []
     for number, (place, content) in enumerate(sorted(covers.items())):
         if not place.exists():

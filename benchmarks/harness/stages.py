@@ -155,7 +155,7 @@ class Stages:
 
     def _run_stage(self, plan: RunPlan) -> RunOutcome:
         folder = self._stage_folder("run")
-        self._covers = lay_covers(self.scratch / "covers", plan.covers)
+        self._covers = lay_covers(folder / "covers", plan.covers)
         lay_out(folder / "candidate", self.request.files)
         (folder / "output").mkdir()
         programs = ("harness.py", "launch.py") if plan.n_workers > 1 else ("harness.py",)

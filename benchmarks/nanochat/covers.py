@@ -60,8 +60,7 @@ def hide(paths: Iterable[Path]) -> Covers:
 
 def is_shown(path: Path) -> bool:
     """Whether a sandbox that isolates shows a path of this machine."""
-    seen = (*map(Path, interpreter.SYSTEM), *interpreter.folders())
-    return any(base == path or base in path.parents for base in seen)
+    return any(base == path or base in path.parents for base in interpreter.shown())
 
 
 def _places(kind: str, argument: str) -> list[Path]:

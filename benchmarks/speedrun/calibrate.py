@@ -22,10 +22,8 @@ from typing import Any
 from novum.benchmarks.moves import set_constant
 from novum.benchmarks.pack import Pack, find_pack
 from novum.benchmarks.speedrun.grade import LOSS
-from novum.benchmarks.speedrun.measure import limit_of
+from novum.benchmarks.speedrun.measure import LOSSES, limit_of
 from novum.errors import NovumError, UsageError
-
-SPLITS = {"search": LOSS, "sealed": "loss_sealed"}
 
 
 def calibrate(pack: Pack, profile: str, lines: Sequence[str], about: str) -> dict[str, float]:
@@ -44,7 +42,7 @@ def calibrate(pack: Pack, profile: str, lines: Sequence[str], about: str) -> dic
         raise UsageError(f"the trials took different numbers of steps: {sorted(steps)}.")
     limits = {
         split: limit_of([float(trial["observed"][name]) for trial in trials])
-        for split, name in SPLITS.items()
+        for split, name in LOSSES.items()
     }
     start = pack.starts_of(pack.profile(profile))[0]
     program = pack.folder / "start" / start / "train.py"
@@ -86,7 +84,7 @@ def _trials(lines: Sequence[str]) -> list[dict[str, Any]]:
     if not trials:
         raise UsageError("there is no trial to take a target from.")
     for trial in trials:
-        missing = [n for n in (*SPLITS.values(), "steps") if n not in trial.get("observed", {})]
+        missing = [n for n in (*LOSSES.values(), "steps") if n not in trial.get("observed", {})]
         if trial.get("status") != "finished" or missing:
             raise UsageError(
                 f"trial {trial.get('seed', '?')} is {trial.get('status')} and lacks "

@@ -40,6 +40,8 @@ from novum.sandboxes.slots import Slot
 ALPHA = 0.01
 PROBE_STEPS = 30
 SETTLING = 8  # steps before the pace of a run is steady
+LOSSES = {"search": LOSS, "sealed": "loss_sealed"}
+"""What each split's loss is called among the observations of a calibrating trial."""
 
 
 class Calibrating(SpeedrunGrader):
@@ -62,7 +64,7 @@ class Calibrating(SpeedrunGrader):
             said = (context, model, self.outcome, spelling)
             graded, _ = self.read_split(*said, "search")
             sealed, _ = self.read_split(*said, "sealed")
-        observed = {**graded.observed, "loss_sealed": sealed.observed[LOSS]}
+        observed = {**graded.observed, LOSSES["sealed"]: sealed.observed[LOSS]}
         return replace(graded, observed=observed)
 
 
@@ -148,7 +150,7 @@ def measure_target(bench: Bench, said: argparse.Namespace) -> bool:
     done = [r for r in results if r.status is TrialStatus.FINISHED]
     if said.json:
         return len(done) == len(results)
-    for split, name in (("search", LOSS), ("sealed", "loss_sealed")):
+    for split, name in LOSSES.items():
         losses = [r.observed[name] for r in done]
         if losses:
             sd = stdev(losses) if len(losses) > 1 else math.nan
