@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from novum.agents.situation import BudgetLeft
 from novum.errors import BudgetExhausted
+from novum.lab.counted import counted
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class Budget:
         limits = self.limits
         self.n_experiments = n_experiments
         if self.has_all_experiments(n_experiments):
-            return f"{n_experiments} experiments were done"
+            were = "was" if n_experiments == 1 else "were"
+            return f"{counted(n_experiments, 'experiment')} {were} done"
         if (left := self.search_s()) is not None and left <= self.trial_s:
             return f"the time for search is over after {self.wall_s:.0f} s"
         if limits.gpu_hours is not None and self.gpu_s >= limits.gpu_hours * 3600:

@@ -18,6 +18,7 @@ from novum.agents.search.findings import CARRY
 from novum.agents.services import ArchiveCandidates, SandboxShell, smoke_service
 from novum.agents.state import Fix, State
 from novum.errors import ToolError
+from novum.lab.counted import counted
 from novum.lab.paths import check_names
 from novum.lab.records import Proposal
 from novum.tools.desk import Desk, GaveUp, Submitted
@@ -66,7 +67,7 @@ async def code(state: State, runtime: Runtime[Lab]) -> State:
         return {"dropped": str(error), "broken": False}
     turns = session.talk.n_turns
     if not is_done:
-        return {"dropped": f"nothing was submitted in {turns} turns", "broken": True}
+        return {"dropped": f"nothing was submitted in {counted(turns, 'turn')}", "broken": True}
     outcome = session.desk.outcome
     if isinstance(outcome, GaveUp):
         return {"dropped": f"given up: {outcome.reason}", "broken": True, "turns": turns}

@@ -32,6 +32,7 @@ from novum.evals.facts import Facts, Terms, outline
 from novum.evals.review import STEP as REVIEW
 from novum.lab.archive import Archive
 from novum.lab.codec import decode
+from novum.lab.counted import counted
 from novum.lab.ledger import Ledger
 from novum.lab.records import (
     Candidate,
@@ -190,7 +191,7 @@ class Lab:
     def _satisfied(self) -> str:
         limits, findings = self.budget.limits, self.findings
         if limits.plateau is not None and findings.since_progress >= limits.plateau:
-            return f"{findings.since_progress} experiments in a row brought no progress"
+            return f"{counted(findings.since_progress, 'experiment')} in a row brought no progress"
         score = findings.head_score
         if limits.target is not None and score is not None and findings.head.label != "start":
             if score >= findings.oriented(limits.target):

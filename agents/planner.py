@@ -23,6 +23,7 @@ from novum.agents.search.node import COMPOSED, Node
 from novum.agents.search.protocol import Choice
 from novum.agents.state import State
 from novum.errors import ToolError
+from novum.lab.counted import counted
 from novum.lab.records import Json, Kind, Proposal
 from novum.memory.novelty import Attempt, find_duplicate
 from novum.tools.desk import Desk, NothingLeft, Proposed
@@ -115,7 +116,7 @@ async def add(lab: Lab, proposal: Proposal, reference: str) -> State:
     # Trials are launched from threads of their own: one may stand between answer and proposal.
     await lab.turn(proposal.id)
     if lab.budget.has_all_experiments(lab.findings.n_proposals):
-        return {"idle": f"{lab.findings.n_proposals} experiments were begun"}
+        return {"idle": f"begun: {counted(lab.findings.n_proposals, 'experiment')}"}
     lab.add_proposal(proposal)
     return {"proposal": proposal.id, "reference": reference}
 

@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from fnmatch import fnmatch
 from functools import cached_property
 from hashlib import sha256
@@ -392,8 +393,17 @@ def find_pack(name: str) -> Pack:
     base, colon, problems = name.partition(":")
     if colon and problems:
         return find_pack(base).on(Path(problems))
+    if Path(name).exists():
+        raise UnknownName(
+            f"{name} is no pack: a pack is a folder with a pack.toml.\n"
+            "`novum packs new NAME` writes one; `novum init` makes one of an existing project."
+        )
     known = ", ".join(sorted(packs)) or "none"
-    raise UnknownName(f"no pack {name!r}. Installed: {known}. A folder with a pack.toml works too.")
+    near = get_close_matches(name, packs, 1)
+    guess = f" Did you mean {near[0]}?" if near else ""
+    raise UnknownName(
+        f"no pack {name!r}.{guess} Installed: {known}. A folder with a pack.toml works too."
+    )
 
 
 def lasting_name(name: str, pack: Pack) -> str:

@@ -12,6 +12,7 @@ from novum.evals.checks.luck import Tested, shrunken
 from novum.evals.evidence import worst
 from novum.evals.facts import Facts, Judgement, MoreTrials
 from novum.evals.significance import NoiseModel
+from novum.lab.counted import counted
 from novum.lab.records import Evidence, Label, Outcome, Purpose, Split, Verdict
 
 SELF_REPORTED = "the metric is self-reported"
@@ -112,7 +113,7 @@ def trials_wanted(gain: float, noise: NoiseModel, alpha: float) -> str:
     needed = noise.trials_needed(gain, alpha=alpha) if gain > 0 and isfinite(gain) else None
     if needed is None:
         return "more trials than anyone will run could not resolve an effect of this size"
-    return f"an effect of this size takes about {needed} trials an arm at {alpha:g}"
+    return f"an effect of this size takes about {counted(needed, 'trial')} an arm at {alpha:g}"
 
 
 def worth(facts: Facts, tested: Tested) -> float:

@@ -22,6 +22,7 @@ from novum.evals.bundle import FORMAT, MANIFEST, pack_bundle, unpack_bundle
 from novum.evals.facts import Facts, Terms, load_facts
 from novum.lab.chain import GENESIS, Anchor, canonical, checked
 from novum.lab.codec import encode
+from novum.lab.counted import counted
 from novum.lab.records import Event, Json, Trial
 
 
@@ -139,12 +140,12 @@ class _Bundle:
         )  # fmt: skip
         if wrong:
             raise _Broken(f"changed, missing or added: {', '.join(wrong)}")
-        return f"{len(found)} files"
+        return counted(len(found), "file")
 
     def check_chain(self) -> str:
         """Every event's digest covers its content and the event before it."""
         events = self.events
-        return f"{len(events)} events, ending at {events[-1].digest[:16]}"
+        return f"{counted(len(events), 'event')}, ending at {events[-1].digest[:16]}"
 
     def check_records(self) -> str:
         """Proposal, candidate, trials, evidence and verdict are those of the chain."""
@@ -174,7 +175,10 @@ class _Bundle:
             len(facts.history),
         ):
             raise _Broken("aim or history are not those that the verdict was computed from")
-        return f"{len(facts.trials)} trials and {len(self.json('evidence.json'))} steps as recorded"
+        return (
+            f"{counted(len(facts.trials), 'trial')} and "
+            f"{counted(len(self.json('evidence.json')), 'step')} as recorded"
+        )
 
     def check_order(self) -> str:
         """The candidate was frozen before its first trial, and judged after its last one."""
@@ -215,7 +219,7 @@ class _Bundle:
         for trial in self.facts.trials:
             if trial.seed != draw_seed(nonce, trial.tree, trial.seed_index):
                 raise _Broken(f"the seed of trial {trial.id} does not follow from the nonce")
-        return f"{len(self.facts.trials)} seeds follow from the opened nonce"
+        return f"{counted(len(self.facts.trials), 'seed')} drawn from the opened nonce"
 
     def check_verdict(self) -> str:
         """The verdict, and every step of evidence, follow from the numbers."""

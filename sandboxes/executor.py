@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from novum.errors import UsageError
+from novum.lab.counted import counted
 from novum.sandboxes import gpus as nvidia
 from novum.sandboxes.slots import Slot, Stop
 from novum.sandboxes.turns import take_turn
@@ -193,13 +194,14 @@ def make_slots(
         raise UsageError(
             f"this profile needs {n_gpus} GPU{'s' * (n_gpus > 1)} for each trial, and the driver "
             f"lists {len(gpus) or 'none'}.\n"
-            "Check `nvidia-smi -L`, or ask for a profile without GPUs."
+            "Check `nvidia-smi -L`, or ask for a profile without GPUs; most packs have "
+            "`--profile cpu`."
         )
     if not 1 <= wanted <= n_fit:
-        need = f"{n_cores} cores" + (f" and {n_gpus} GPUs" if n_gpus else "")
-        have = f"{len(cores)} cores" + (f" and {len(gpus)} GPUs" if n_gpus else "")
+        need = counted(n_cores, "core") + (f" and {counted(n_gpus, 'GPU')}" if n_gpus else "")
+        have = counted(len(cores), "core") + (f" and {counted(len(gpus), 'GPU')}" if n_gpus else "")
         raise UsageError(
-            f"{wanted} slots of {need} each do not fit into {have}; {n_fit} do.\n"
+            f"{counted(wanted, 'slot')} of {need} each do not fit into {have}; {n_fit} do.\n"
             "Ask for fewer slots or a smaller profile: trials that share a core measure each other."
         )
     return tuple(Slot(i, _share(cores, i, n_cores), _share(gpus, i, n_gpus)) for i in range(wanted))

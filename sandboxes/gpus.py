@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from novum.errors import SandboxUnavailable
@@ -25,12 +26,28 @@ class Gpu:
     minor: int
 
 
-def installed(information: Path = INFORMATION, dev: Path = Path("/dev")) -> tuple[Gpu, ...]:
-    """All GPUs of the driver, in the order of their device nodes.
+def installed(
+    information: Path = INFORMATION, dev: Path = Path("/dev"), program: str = "nvidia-smi"
+) -> tuple[Gpu, ...]:
+    """All GPUs of the driver, in the order of their device nodes, by one name everywhere.
 
-    A kernel that passes the driver through (gVisor) shows the nodes and not the driver's
-    descriptions: such a GPU is named by its index.
+    Some containers hide the driver's own folder, and a kernel that passes the driver through
+    (gVisor) shows the nodes alone: then `nvidia-smi` says the names. Nodes that it does not list
+    one for one are named by their index.
     """
+    if found := _described(information):
+        return found
+    names = [path.name.removeprefix("nvidia") for path in dev.glob("nvidia[0-9]*")]
+    minors = sorted(int(name) for name in names if name.isdigit())
+    listed = asked(program)
+    if not minors:
+        return listed
+    if len(listed) == len(minors):
+        return tuple(Gpu(gpu.uuid, minor) for gpu, minor in zip(listed, minors, strict=True))
+    return tuple(Gpu(str(i), minor) for i, minor in enumerate(minors))
+
+
+def _described(information: Path) -> tuple[Gpu, ...]:
     found = []
     for path in information.glob("*/information"):
         fields = dict(
@@ -39,15 +56,12 @@ def installed(information: Path = INFORMATION, dev: Path = Path("/dev")) -> tupl
         )
         if fields.get("Device Minor", "").isdigit():
             found.append(Gpu(uuid=fields.get("GPU UUID", ""), minor=int(fields["Device Minor"])))
-    if not found:
-        minors = [path.name.removeprefix("nvidia") for path in dev.glob("nvidia[0-9]*")]
-        numbers = sorted(int(minor) for minor in minors if minor.isdigit())
-        return tuple(Gpu(uuid=str(i), minor=minor) for i, minor in enumerate(numbers))
     return tuple(sorted(found, key=lambda gpu: gpu.minor))
 
 
-def asked(program: str = "nvidia-smi") -> tuple[Gpu, ...]:
-    """What `nvidia-smi` lists: some containers hide the driver's own folder."""
+@lru_cache(maxsize=8)  # it takes up to a second, and every trial needs the answer
+def asked(program: str) -> tuple[Gpu, ...]:
+    """What `nvidia-smi` lists, in its order; nothing where it is missing or does not answer."""
     if shutil.which(program) is None:
         return ()
     words = [program, "--query-gpu=index,uuid", "--format=csv,noheader"]
@@ -65,7 +79,7 @@ def visible(information: Path = INFORMATION) -> tuple[Gpu, ...]:
     Raises:
         SandboxUnavailable: it names one that is not here.
     """
-    present = installed(information) or asked()
+    present = installed(information)
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
         return present

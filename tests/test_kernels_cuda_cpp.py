@@ -184,17 +184,9 @@ def test_the_toolkit_is_found_by_its_variable_by_its_compiler_or_in_its_usual_pl
     importlib.util.find_spec("torch") is None, reason="needs PyTorch: pip install 'novum[train]'"
 )
 def test_without_a_cuda_compiler_every_workload_says_so(
-    rmsnorm: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rmsnorm: Problem, ceilings: Ceilings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
-    ceilings = Ceilings(
-        device="a test's processor",
-        copy_bytes_per_s=1e13,
-        read_bytes_per_s=1e13,
-        matmul_flops_per_s={"float32": 1e15},
-        empty_call_s=1e-9,
-        cache_bytes=1 << 20,
-    )
     launch = ProcessSandbox().start
     plan = Plan(rounds=2, processes=1, calls=3)
     with (

@@ -28,21 +28,13 @@ if importlib.util.find_spec("torch") is None:
     )
 
 PACK = Path(__file__).parents[1] / "benchmarks" / "kernels"
-CEILINGS = Ceilings(
-    device="a test's processor",
-    copy_bytes_per_s=1e13,
-    read_bytes_per_s=1e13,
-    matmul_flops_per_s={"float32": 1e15},
-    empty_call_s=1e-9,
-    cache_bytes=1 << 20,
-)
 PLAN = Plan(rounds=4, processes=2, calls=4, call_s=120, stage_s=120)
 
 
 @pytest.fixture(scope="module")
-def evaluator() -> Iterator[Evaluator]:
+def evaluator(ceilings: Ceilings) -> Iterator[Evaluator]:
     launch = ProcessSandbox().start
-    with RefereeProcess("cpu") as referee, Evaluator(PLAN, launch, referee, CEILINGS) as found:
+    with RefereeProcess("cpu") as referee, Evaluator(PLAN, launch, referee, ceilings) as found:
         yield found
 
 

@@ -29,22 +29,14 @@ if importlib.util.find_spec("torch") is None:
         "the kernels are PyTorch programs: pip install 'novum[train]'", allow_module_level=True
     )
 
-CEILINGS = Ceilings(
-    device="a test's processor",
-    copy_bytes_per_s=1e13,
-    read_bytes_per_s=1e13,
-    matmul_flops_per_s={"float32": 1e15},
-    empty_call_s=1e-9,
-    cache_bytes=1 << 20,
-)
 PLAN = Plan(rounds=2, processes=1, calls=3, call_s=120, stage_s=120)
 HONEST = "def run(x, y):\n    y.copy_(x * 2)\n"
 
 
 @pytest.fixture(scope="module")
-def evaluator() -> Iterator[Evaluator]:
+def evaluator(ceilings: Ceilings) -> Iterator[Evaluator]:
     launch = ProcessSandbox().start
-    with RefereeProcess("cpu") as referee, Evaluator(PLAN, launch, referee, CEILINGS) as found:
+    with RefereeProcess("cpu") as referee, Evaluator(PLAN, launch, referee, ceilings) as found:
         yield found
 
 
@@ -270,26 +262,28 @@ def run(x, y):
     assert f"forged {kind}" in found[0].log
 
 
-def test_a_kernel_that_takes_more_memory_than_the_limit_is_told_so(tmp_path: Path) -> None:
+def test_a_kernel_that_takes_more_memory_than_the_limit_is_told_so(
+    ceilings: Ceilings, tmp_path: Path
+) -> None:
     source = "import torch\n\n\ndef run(x, y):\n    y.copy_(torch.ones(1 << 29)[: len(x)])\n"
     problem = load_problem(write_problem(tmp_path / "doubling", (64,)))
     plan = replace(PLAN, limits=replace(PLAN.limits, memory_bytes=1 << 30))
     launch = ProcessSandbox().start
     with (
         RefereeProcess("cpu") as referee,
-        Evaluator(plan, launch, referee, CEILINGS) as evaluator,
+        Evaluator(plan, launch, referee, ceilings) as evaluator,
     ):
         (found,) = evaluate(evaluator, problem, source).results
     assert found.status is Status.RUNTIME_ERROR
     assert "its sandbox ended: out of memory, limit 1 GiB" in found.log, found.log
 
 
-def test_a_device_that_is_not_there_is_nobody_s_fault(tmp_path: Path) -> None:
+def test_a_device_that_is_not_there_is_nobody_s_fault(ceilings: Ceilings, tmp_path: Path) -> None:
     problem = load_problem(write_problem(tmp_path / "doubling"))
     launch = ProcessSandbox().start
     with (
         RefereeProcess("cuda:7") as referee,
-        Evaluator(replace(PLAN, device="cuda:7"), launch, referee, CEILINGS) as evaluator,
+        Evaluator(replace(PLAN, device="cuda:7"), launch, referee, ceilings) as evaluator,
     ):
         result = evaluate(evaluator, problem, HONEST)
     assert "the device cuda:7 cannot be used" in result.lost

@@ -136,19 +136,30 @@ def test_gpus_are_chosen_by_index_or_uuid_and_bring_only_their_nodes(
     assert gpus.visible(tmp_path / "gpus") == (present[1], present[0])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert gpus.visible(tmp_path / "gpus") == ()
-    program = tmp_path / "smi"
-    program.write_text("#!/bin/sh\necho '0, GPU-one'\necho '1, GPU-two'\n")
-    program.chmod(0o755)
-    assert [gpu.uuid for gpu in gpus.asked(str(program))] == ["GPU-one", "GPU-two"]
-    assert gpus.asked(str(tmp_path / "nothing")) == ()
 
 
 def test_where_the_driver_describes_nothing_the_device_nodes_name_the_gpus(tmp_path: Path) -> None:
     for name in ("nvidia0", "nvidia10", "nvidia2", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
-    present = gpus.installed(tmp_path / "missing", tmp_path)
+    present = gpus.installed(tmp_path / "missing", tmp_path, str(tmp_path / "no nvidia-smi"))
     assert [(gpu.uuid, gpu.minor) for gpu in present] == [("0", 0), ("1", 2), ("2", 10)]
     assert gpus.nodes(gpus.choose(["1"], present), tmp_path)[0] == tmp_path / "nvidia2"
+
+
+def test_where_the_driver_describes_nothing_nvidia_smi_names_the_gpus(tmp_path: Path) -> None:
+    program = tmp_path / "smi"
+    program.write_text("#!/bin/sh\necho '0, GPU-one'\necho '1, GPU-two'\n")
+    program.chmod(0o755)
+    missing, dev = tmp_path / "missing", tmp_path / "dev"
+    dev.mkdir()
+    present = gpus.installed(missing, dev, str(program))  # a container that shows no node
+    assert [(gpu.uuid, gpu.minor) for gpu in present] == [("GPU-one", 0), ("GPU-two", 1)]
+    for name in ("nvidia3", "nvidia5"):
+        (dev / name).touch()
+    present = gpus.installed(missing, dev, str(program))
+    assert [(gpu.uuid, gpu.minor) for gpu in present] == [("GPU-one", 3), ("GPU-two", 5)]
+    (dev / "nvidia7").touch()  # one that it does not list
+    assert [gpu.uuid for gpu in gpus.installed(missing, dev, str(program))] == ["0", "1", "2"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away; run the tests as root")

@@ -18,6 +18,7 @@ from novum.benchmarks.harness.score import clean
 from novum.benchmarks.harness.stages import python_variables
 from novum.benchmarks.pack import Profile, digest_files, load_pack, read_tree
 from novum.benchmarks.protocol import CandidateFailed, Graded, TrialContext
+from novum.lab.counted import counted
 from novum.lab.records import Outcome, Probe, TrialStatus
 from novum.sandboxes.protocol import Confinement, Exit, ExitCause, Mount
 
@@ -95,7 +96,7 @@ class Grader:
         if changed := changed_files(left, fixed):
             text = f"the run rewrote {', '.join(changed[:5])}, which nobody may change"
             return Probe("fixed files", Outcome.FAIL, text, {"files": list(changed)})
-        return Probe("fixed files", Outcome.PASS, f"{len(fixed)} files are as they were")
+        return Probe("fixed files", Outcome.PASS, f"{counted(len(fixed), 'file')} as before")
 
     def probes_of_checks(self, context: TrialContext) -> list[Probe]:
         """The checks as probes; a failed one makes the candidate invalid, not dishonest."""

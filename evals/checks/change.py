@@ -15,6 +15,7 @@ from functools import lru_cache
 from novum.evals.evidence import found
 from novum.evals.rules.clex import tokens
 from novum.evals.syntax import SEEDERS, normal_form
+from novum.lab.counted import counted
 from novum.lab.records import Evidence, Outcome
 
 STEP = "change"
@@ -38,9 +39,8 @@ def check_change(candidate: Files, parent: Files, proposal: str, tree: str) -> E
     if all(_is_same(p, candidate, parent, ignore_seeds=True) for p in real):
         summary = "the change only moves a seed, which is luck on purpose"
         return found(proposal, tree, STEP, Outcome.FAIL, summary, files=changed)
-    return found(
-        proposal, tree, STEP, Outcome.PASS, f"{len(real)} files do something new", files=real
-    )
+    summary = f"{counted(len(real), 'file')} {'does' if len(real) == 1 else 'do'} something new"
+    return found(proposal, tree, STEP, Outcome.PASS, summary, files=real)
 
 
 def _is_same(path: str, candidate: Files, parent: Files, *, ignore_seeds: bool) -> bool:

@@ -7,6 +7,7 @@ from math import isfinite
 from novum.evals.arms import own
 from novum.evals.evidence import found
 from novum.evals.facts import Facts, Terms
+from novum.lab.counted import counted
 from novum.lab.records import Evidence, Outcome, Trial, TrialStatus
 
 STEP = "claims"
@@ -29,7 +30,7 @@ def check_claims(facts: Facts) -> Evidence:
                 worst = outcome
     if not lines:
         n = sum(bool(t.claimed) for t in own(facts))
-        lines = [f"{n} trials claimed something, nothing better than observed"]
+        lines = [f"{counted(n, 'trial')} claimed something, nothing better than observed"]
     return found(
         facts.proposal.id,
         facts.candidate.tree,

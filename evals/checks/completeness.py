@@ -7,6 +7,7 @@ from math import isfinite
 from novum.evals.arms import own
 from novum.evals.evidence import found
 from novum.evals.facts import Facts
+from novum.lab.counted import counted
 from novum.lab.records import Evidence, Outcome, Purpose, Trial, TrialStatus
 
 STEP = "trials"
@@ -36,7 +37,7 @@ def check_completeness(facts: Facts) -> Evidence:
         )
     trials = own(facts)
     crashed = [t.id for t in trials if t.status is not TrialStatus.FINISHED]
-    summary = f"{len(trials)} trials ended" + (
+    summary = f"{counted(len(trials), 'trial')} ended" + (
         f", {len(crashed)} of them crashed" if crashed else ""
     )
     outcome = Outcome.NOTE if crashed else Outcome.PASS

@@ -31,6 +31,7 @@ from novum.evals.significance import (
     search_gate,
     shrink,
 )
+from novum.lab.counted import counted
 from novum.lab.records import Evidence, Outcome, Purpose, Split, Trial
 
 MIN_NOISE_DF = 1
@@ -175,7 +176,7 @@ def _test(
         facts.candidate.tree,
         step,
         Outcome.PASS if result.outcome == "accept" else Outcome.NOTE,
-        f"{result.n} trials an arm on the {split} split: {result.reason}",
+        f"{counted(result.n, 'trial')} an arm on the {split} split: {result.reason}",
         trials=arms.ids,
         said=result.outcome,
         gain=_plain(result.estimate),

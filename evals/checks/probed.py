@@ -5,6 +5,7 @@ from __future__ import annotations
 from novum.evals.arms import own
 from novum.evals.evidence import RANK, found
 from novum.evals.facts import Facts
+from novum.lab.counted import counted
 from novum.lab.records import Evidence, Outcome, Probe, Trial
 
 STEP = "probes"
@@ -17,7 +18,7 @@ def check_probes(facts: Facts) -> Evidence:
     asked = [(t, p) for t in own(facts) for p in t.probes]
     said = [(t, p) for t, p in asked if p.outcome is not Outcome.PASS]
     if not said:
-        return _evidence(facts, Outcome.PASS, f"{len(asked)} probes passed", [], [])
+        return _evidence(facts, Outcome.PASS, f"{counted(len(asked), 'probe')} passed", [], [])
     worst = max((p.outcome for _, p in said), key=RANK.__getitem__)
     gravest = [(t, p) for t, p in said if p.outcome is worst]
     lines = list(dict.fromkeys(f"{p.name}: {p.summary}" for _, p in gravest))

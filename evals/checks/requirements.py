@@ -10,6 +10,7 @@ from novum.evals.arms import comparable, noise_arms, own, stage_arms
 from novum.evals.evidence import found
 from novum.evals.facts import Facts
 from novum.evals.significance import beats_target
+from novum.lab.counted import counted
 from novum.lab.records import Evidence, Outcome, Purpose, Split, Trial, TrialStatus
 
 STEP = "requirements"
@@ -101,8 +102,8 @@ def _look(facts: Facts, split: Split, trials: list[Trial], allowed_sds: float) -
         if not over <= allowed:
             outcome = Outcome.FAIL
         lines.append(
-            f"{name} {fmean(values):.6g} over {len(values)} trials is {_distance(-over)} of "
-            f"{limit:.6g}"
+            f"{name} {fmean(values):.6g} over {counted(len(values), 'trial')} is "
+            f"{_distance(-over)} of {limit:.6g}"
         )
         detail[name] = {"mean": fmean(values), "limit": limit, "allowed": allowed}
     return _evidence(facts, outcome, lines, trials, **detail)

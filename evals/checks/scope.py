@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 
 from novum.benchmarks.pack import Pack
 from novum.evals.evidence import found
+from novum.lab.counted import counted
 from novum.lab.records import Evidence, Outcome
 
 STEP = "scope"
@@ -73,7 +74,7 @@ def check_scope(
     against_parent = sum(
         candidate.get(p) != parent.get(p) for p in candidate.keys() | parent.keys()
     )
-    summary = "; ".join(problems) or f"{against_parent} files changed, all of them editable"
+    summary = "; ".join(problems) or _within(against_parent)
     outcome = Outcome.FAIL if problems else Outcome.PASS
     return found(proposal, tree, STEP, outcome, summary[:600], files=changed, added_bytes=added)
 
@@ -126,6 +127,11 @@ def _path_problem(path: str, start: Files) -> str:
 def _is_package(path: str) -> bool:
     """Whether the file makes a folder that shadows a module, whatever the file's suffix."""
     return any(p.lower() in SHADOWED for p in path.split("/")[:-1])
+
+
+def _within(n_changed: int) -> str:
+    editable = "it is editable" if n_changed == 1 else "all of them editable"
+    return f"{counted(n_changed, 'file')} changed, {editable}"
 
 
 def _twins(files: Files) -> list[str]:

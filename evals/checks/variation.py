@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from novum.evals.arms import own, reference_trials, score
 from novum.evals.evidence import found
 from novum.evals.facts import Facts
+from novum.lab.counted import counted
 from novum.lab.records import Evidence, Outcome, Purpose, Trial
 
 STEP = "variation"
@@ -21,7 +22,8 @@ def check_variation(facts: Facts) -> Evidence:
     person has to look."""
     mine = _scores(t for t in own(facts) if t.purpose not in (Purpose.SMOKE, Purpose.SCREEN))
     theirs = _scores(reference_trials(facts))
-    outcome, text = Outcome.PASS, f"{len(set(mine))} values in {len(mine)} trials"
+    outcome = Outcome.PASS
+    text = f"{counted(len(set(mine)), 'value')} in {counted(len(mine), 'trial')}"
     if len(set(mine)) == 1 and sameness(theirs) ** (len(mine) - 1) < CHANCE:
         outcome = Outcome.FAIL
         text = (

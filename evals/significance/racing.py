@@ -22,6 +22,7 @@ from novum.evals.significance.looks import LOOKS, LookStatistics, paired_looks, 
 from novum.evals.significance.noise import NoiseModel
 from novum.evals.significance.ranks import compare_ranks
 from novum.evals.significance.scores import Better, FloatArray, Trials, measured, signed
+from novum.lab.counted import counted
 
 FUTILITY = (0.0, 0.7)
 """A race stops when t is below these at its first two looks. They only lower the error rate."""
@@ -130,7 +131,7 @@ def race(
                 reason = "the reference crashes too often to be compared with"
                 return _result("inconclusive", seen, design, reason)
             more = (max(0, n - len(base)), max(0, n - len(scores)))
-            reason = f"next look at {n} trials an arm"
+            reason = f"next look at {counted(n, 'trial')} an arm"
             return _result("continue", seen, design, reason, more)
         is_paired = paired and bool(np.isfinite(ran[:n]).all())
         look = _look(base[:n], scores[:n], noise, design, is_paired)

@@ -1,13 +1,12 @@
-"""`novum eval auditor`: run the red team and the honest solutions, print who was caught by what.
+"""Who is caught by what: the red team and the honest solutions, through the real pipeline.
 
-Every case goes through the real pipeline: precheck, trials in the sandbox behind the gate, probes,
+Every case takes the way of a candidate: precheck, trials in the sandbox behind the gate, probes,
 the race and the sealed confirmation. A cheat counts as stopped when it is not confirmed; the table
 says whether a rule blocked it, a probe caught it, the harness ended it, or the trick was worthless.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -26,6 +25,7 @@ from novum.errors import NovumError
 from novum.evals.confusion import UNFINISHED, CaseResult, Report, caught_by, render
 from novum.evals.corpus.case import HERE, Case, Check, load_corpus
 from novum.evals.rehearse import Bench, OutOfTime, rehearse, verdict_of
+from novum.evals.suites.options import parser_of
 from novum.lab.records import Outcome
 from novum.sandboxes.executor import make_slots
 from novum.sandboxes.protocol import Sandbox
@@ -132,7 +132,7 @@ def run_case(case: Case, bench: Bench, slot: Slot, until: float = math.inf) -> C
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the suite from the command line; exit code 1 when a goal is missed or the time is up."""
-    parser = argparse.ArgumentParser(prog="novum eval auditor", description=__doc__)
+    parser = parser_of("auditor", __doc__)
     parser.add_argument(
         "--family", help="run this family only (`honest` for the honest ones, a pack for its own)"
     )

@@ -21,6 +21,7 @@ from random import Random
 import numpy as np
 
 from novum.benchmarks.moves import Technique, load_playbook
+from novum.evals.suites.options import parser_of
 from novum.lab.records import Kind, Label, Lesson
 from novum.memory.chroma import LESSONS, ChromaMemory
 from novum.memory.documents import of_lesson
@@ -159,7 +160,7 @@ def write(folder: Path, turn: int) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Print what was measured."""
-    parser = argparse.ArgumentParser(prog="novum eval memory", description=__doc__)
+    parser = parser_of("memory", __doc__)
     parser.add_argument("--embedders", nargs="*", default=["ngrams"])
     parser.add_argument("--lessons", type=int, default=100_000, help="for latency; 0 leaves it out")
     parser.add_argument("--kills", type=int, default=12)

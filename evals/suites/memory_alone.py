@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 
-def main(folder: Path) -> float:
+def growth(folder: Path) -> float:
     """Bytes, packages of the memory included."""
     import psutil
 
@@ -25,4 +25,4 @@ def main(folder: Path) -> float:
 
 
 if __name__ == "__main__":
-    print(main(Path(sys.argv[1])))
+    print(growth(Path(sys.argv[1])))

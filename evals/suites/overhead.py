@@ -9,13 +9,10 @@ With `--lessons` the run shares a memory that holds so many from earlier runs, r
 before each proposal as a language model is served, and writes its own lessons to it.
 
     novum eval overhead --candidates 10000 --lessons 100000 --threads 8
-
-A suite looks at the house from outside, so it imports from all of it, where it is run.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import shutil
@@ -28,8 +25,10 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
+# A suite looks at the house from outside, so it imports from all of it, where it is run.
 from novum.evals.goals import Row, all_met, table
 from novum.evals.suites.bare_loop import BareLoop
+from novum.evals.suites.options import parser_of
 from novum.evals.suites.stopwatch import Times, watch
 
 if TYPE_CHECKING:
@@ -350,7 +349,7 @@ def render(overhead: Overhead) -> str:
 
 def run(arguments: Sequence[str]) -> int:
     """The command: print the table, or one JSON object; exit code 1 when a goal is missed."""
-    parser = argparse.ArgumentParser(prog="novum eval overhead", description=__doc__)
+    parser = parser_of("overhead", __doc__)
     parser.add_argument("--candidates", type=int, default=N_CANDIDATES, metavar="N")
     parser.add_argument("--lessons", type=int, default=0, metavar="N", help="in a shared memory")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of research")

@@ -6,13 +6,10 @@ as models do; the sizes are those of the recorded questions. Beside them, one co
 more tool output, as it is sent.
 
     novum eval prompts --iterations 1000
-
-A suite looks at the house from outside, so it imports from all of it, where it is run.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import re
@@ -25,7 +22,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+# A suite looks at the house from outside, so it imports from all of it, where it is run.
 from novum.evals.goals import all_met, table
+from novum.evals.suites.options import parser_of
 
 SLOPE = Path(__file__).parent / "slope"
 N_ITERATIONS = 1_000
@@ -201,7 +200,7 @@ def render(sizes: Sizes) -> str:
 
 def run(arguments: Sequence[str]) -> int:
     """The command: print the table, or one JSON object; exit code 1 when a goal is missed."""
-    parser = argparse.ArgumentParser(prog="novum eval prompts", description=__doc__)
+    parser = parser_of("prompts", __doc__)
     parser.add_argument("--iterations", type=int, default=N_ITERATIONS, metavar="N")
     parser.add_argument("--json", action="store_true", help="one object in place of the table")
     asked = parser.parse_args(arguments)

@@ -25,6 +25,7 @@ from novum.benchmarks.pack import Pack, load_pack
 from novum.benchmarks.protocol import TrialRequest
 from novum.benchmarks.template import write_pack
 from novum.errors import SandboxUnavailable
+from novum.evals.suites.options import parser_of
 from novum.lab.records import TrialStatus
 from novum.sandboxes import Confinement, Limits, Sandbox, find_sandbox
 from novum.sandboxes.registry import PROVIDERS
@@ -97,9 +98,12 @@ def measure(
 
 def run(arguments: Sequence[str]) -> int:
     """Print the rows, `--json` as objects, for the sandboxes named or all; 1: a goal is missed."""
-    names = [word for word in arguments if not word.startswith("-")]
-    rows, absent = measure(names or tuple(PROVIDERS))
-    if "--json" in arguments:
+    parser = parser_of("sandbox_overhead", __doc__)
+    parser.add_argument("sandboxes", nargs="*", metavar="SANDBOX", help="default: all")
+    parser.add_argument("--json", action="store_true", help="one object a row")
+    asked = parser.parse_args(arguments)
+    rows, absent = measure(asked.sandboxes or tuple(PROVIDERS))
+    if asked.json:
         for row in rows:
             print(json.dumps(asdict(row) | {"over_ms": row.over_ms, "met": row.is_met}))
     else:

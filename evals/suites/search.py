@@ -8,7 +8,6 @@ sds of one trial's noise. Beside them stands the plain loop that keeps whatever 
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +19,7 @@ from time import perf_counter, process_time
 
 from novum.agents.search.registry import POLICIES, make_policy
 from novum.errors import UsageError
+from novum.evals.suites.options import parser_of
 from novum.evals.suites.rivals import evolve
 from novum.evals.suites.simulated.campaign import Campaign, Outcome, keep_if_better
 from novum.evals.suites.simulated.landscapes import HELD_OUT, Landscape
@@ -143,7 +143,7 @@ def measure(
 
 def run(arguments: Sequence[str]) -> int:
     """Print the table; with `--out` keep every campaign as a line of JSON."""
-    parser = argparse.ArgumentParser(prog="novum eval search", description=__doc__)
+    parser = parser_of("search", __doc__)
     parser.add_argument("--trials", type=int, nargs="+", default=[100])
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--policies", nargs="+", default=[PLAIN, *POLICIES])

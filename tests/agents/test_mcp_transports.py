@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -83,24 +82,14 @@ async def test_an_agent_does_an_experiment_over_stdio(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(180)
 async def test_an_agent_does_an_experiment_over_http(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with running(tmp_path):
-        command = [*NOVUM, "mcp", "r", "--runs", str(tmp_path / "runs"), "--http", "--port"]
-        server = subprocess.Popen(
-            [*command, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        command = [*NOVUM, "mcp", "r", "--runs", str(tmp_path / "runs"), "--http", "--port", "0"]
+        server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:
-            deadline = time.monotonic() + 60
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                    break
-                except OSError:
-                    assert server.poll() is None and time.monotonic() < deadline
-                    time.sleep(0.1)
-            url = f"http://127.0.0.1:{port}/mcp"
+            assert server.stderr is not None
+            words = server.stderr.readline().split()
+            assert words[:2] == ["r", "at"], words
+            url = words[2]
             async with (
                 streamable_http_client(url) as (read, write, _),
                 ClientSession(read, write) as session,
@@ -108,5 +97,5 @@ async def test_an_agent_does_an_experiment_over_http(tmp_path: Path) -> None:
                 told = await experiment(session)
         finally:
             server.kill()
-            server.wait()
+            server.communicate()
     assert told["proposal"] in ("p0-0", "p1-0") and told["verdict"] in ("promising", "confirmed")

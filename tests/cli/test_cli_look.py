@@ -108,8 +108,10 @@ def test_show_as_json_holds_the_same_facts(made_run: RunFolder) -> None:
     [
         (["show", "t99"], "has nothing named 't99'. Did you mean"),
         (["show", "zzz"], "Names are: champion, best, start"),
-        (["status", "other"], "no run 'other' in runs. There is: demo."),
-        (["report", "other"], "no run 'other'"),
+        (["status", "other"], "There is: demo."),
+        (["report", "dem"], "no run 'dem' in"),
+        (["report", "dem"], "Did you mean demo?"),
+        (["status", "/"], "/ is no run: a run is a folder with a run.toml."),
     ],
 )
 def test_an_unknown_name_is_bad_usage_and_says_what_there_is(

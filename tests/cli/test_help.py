@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from novum.app.cli import app
+from novum.app.eval_commands import suites
 
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -35,6 +36,12 @@ def test_help_fits_a_terminal_and_names_what_an_option_takes(path: tuple[str, ..
         if not getattr(param, "is_flag", False):
             assert param.metavar and param.metavar in said.stdout
         assert param.help, f"nothing is said of {param.opts}"
+
+
+@pytest.mark.parametrize("name", sorted(suites()))
+def test_a_suite_says_what_it_takes(name: str) -> None:
+    said = CliRunner().invoke(app, ["eval", name, "--help"])
+    assert said.exit_code == 0 and said.stdout.startswith(f"usage: novum eval {name} ")
 
 
 def test_a_misspelt_command_is_answered_with_the_nearest_and_where_help_is() -> None:

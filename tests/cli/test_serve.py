@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from novum.agents.approvals import answer_to, ask_for
+from novum.app.ports import DASHBOARD, MCP, bound
 from novum.app.reading import reading
 from novum.app.web.app import Dashboard, make_app
 from novum.app.web.watched import Watched
+from novum.errors import UsageError
 from novum.lab.records import Directive
 from novum.lab.run import RunFolder
 
@@ -153,6 +156,16 @@ def test_a_recording_cannot_be_steered(made_run: RunFolder) -> None:
         page = TestClient(make_app(watched), base_url="http://127.0.0.1").get("/")
         assert "<form" not in page.text and "recording" in page.text
         assert 'data-live="no"' in page.text
+
+
+def test_a_port_that_is_taken_is_named_with_a_free_one() -> None:
+    with closing(bound(0)) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(UsageError, match=f"port {port} of 127.0.0.1 cannot be taken") as told:
+            bound(port)
+        offered = re.search(r"--port (\d+)", str(told.value))
+        assert offered is not None and int(offered[1]) != port
+    assert DASHBOARD != MCP
 
 
 async def test_an_open_page_hears_of_new_events(made_run: RunFolder) -> None:

@@ -65,7 +65,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
 )
 for _command in COMMANDS:
     app.command(cls=Command)(guarded(_command))
-app.command("eval", cls=Command, context_settings={"ignore_unknown_options": True})(
+app.command("eval", cls=Command, context_settings={"allow_interspersed_args": False})(
     guarded(eval_commands.run_suite)
 )
 memory = typer.Typer(

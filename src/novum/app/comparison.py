@@ -17,6 +17,7 @@ from novum.app.outcome import Outcome, outcome_of
 from novum.app.reading import Reading
 from novum.app.wording import MARKS, one_line
 from novum.errors import UsageError
+from novum.lab.counted import counted
 from novum.lab.records import Json
 from novum.settings import restore_settings
 
@@ -155,7 +156,7 @@ def as_text(found: Comparison) -> RenderableType:
     n_same = sum(not x.differs for x in found.both)
     parts.append(
         Text(
-            f"{len(found.both)} ideas in both, {n_same} of them with the same verdict; "
+            f"{counted(len(found.both), 'idea')} in both, {n_same} of them with the same verdict; "
             f"{len(found.only[0])} only in {a}, {len(found.only[1])} only in {b}"
         )
     )

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from novum.app.numbers import duration
 from novum.app.wording import MARKS, one_line
+from novum.lab.counted import counted
 
 if TYPE_CHECKING:
     from novum.agents.replay.counterfactual import Counterfactual
@@ -81,8 +82,9 @@ def table_of_ideas(name: str, found: LiveModels) -> RenderableType:
         Text(f"live models on the trials of {name}", "bold"),
         table,
         Text(
-            f"\n{known} of {len(found.ideas)} ideas were measured then; {found.n_trials} recorded "
-            f"trials were used, {found.tokens:,.0f} tokens, {found.cost_usd:.2f} USD"
+            f"\n{known} of {counted(len(found.ideas), 'idea')} measured then; "
+            f"{counted(found.n_trials, 'recorded trial')} used, {found.tokens:,.0f} tokens, "
+            f"{found.cost_usd:.2f} USD"
         ),
         Text(f"It ends here: {found.end}."),
         Text("Nothing here is a claim: candidates met trials that were already known.", "dim"),

@@ -6,11 +6,13 @@ or `main(arguments)` that prints its table and returns an exit code.
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import Annotated
 
 import typer
 
 ENTRIES = {"run", "main"}
+WIDTH = 18
 PLACES = ("novum.evals.suites", "novum.app.latency")
 
 
@@ -33,7 +35,8 @@ def run_suite(
     found = suites()
     if suite is None:
         for name, (_, summary) in found.items():
-            print(f"{name:16} {summary}")
+            gap = " " * (WIDTH - len(name))
+            print(fill(name + gap + summary, 80, subsequent_indent=" " * WIDTH))
         return
     if suite not in found:
         raise UnknownName(f"no suite {suite!r}; there is {', '.join(found) or 'none'}.")

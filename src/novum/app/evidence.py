@@ -41,6 +41,7 @@ def check_evidence(file: Path) -> tuple[BundleReport, str]:
         RecordError: it is not an evidence bundle.
     """
     if not file.is_file():
-        raise UsageError(f"there is no file {file}")
+        what = "is a folder, not a file" if file.is_dir() else "does not exist"
+        raise UsageError(f"{file} {what}.\n`novum evidence RUN` writes a bundle.")
     report = verify_bundle(file)
     return report, render_report(report)

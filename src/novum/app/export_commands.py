@@ -109,5 +109,10 @@ def _send(endpoint: str, request: Json) -> int:
         with urlopen(Request(url, json.dumps(request).encode(), headers), timeout=TIMEOUT_S):
             pass
     except (URLError, OSError) as error:
-        raise OperatorError(f"the collector at {url} does not take the spans: {error}") from error
+        why = getattr(error, "reason", error)
+        raise OperatorError(
+            f"the collector at {url} does not take the spans: {why}\n"
+            "Is it running, with OTLP over HTTP? `novum export RUN --format otlp -o trace.json` "
+            "keeps them in a file meanwhile."
+        ) from error
     return len(request["resourceSpans"][0]["scopeSpans"][0]["spans"])

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from novum.lab.counted import counted
+
 if TYPE_CHECKING:
     from novum.app.init_trials import Measured
     from novum.benchmarks.command.writing import Wish
@@ -99,7 +101,8 @@ def init(
     folder = out or Path(f"{wish.id}-pack")
     _must_be_free(folder)
     seen, secret = split_files(wish, project)
-    _note(f"{len(seen)} files, {sum(map(len, seen.values())):,} bytes" + _taken(project.by_git))
+    n_bytes = sum(map(len, seen.values()))
+    _note(f"{counted(len(seen), 'file')}, {n_bytes:,} bytes" + _taken(project.by_git))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".novum-init-", dir=folder.parent) as place:
         made = Path(place) / "pack"

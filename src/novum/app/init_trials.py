@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from novum.errors import UsageError
+from novum.lab.counted import counted
 
 if TYPE_CHECKING:
     from novum.benchmarks.pack import Pack
@@ -132,14 +133,15 @@ def report(measured: Measured, name: str, better: str, self_reported: bool) -> s
         return "\n".join(lines)
     noise = measured.noise
     share = f" ({100 * noise.sd / abs(mean):.2g} %)" if mean else ""
-    lines.append(f"mean {show(mean)}, sd {show(noise.sd)}{share} over {len(values)} runs")
+    runs = counted(len(values), "run")
+    lines.append(f"mean {show(mean)}, sd {show(noise.sd)}{share} over {runs}")
     for gain in GAINS:
         if not mean:
             break
         wanted = noise.trials_needed(gain * abs(mean))
         cost = 2 * (wanted or 0) * measured.trial_s
         text = (
-            f"about {wanted} trials an arm ({_time(cost)} on one slot)"
+            f"about {counted(wanted, 'trial')} an arm ({_time(cost)} on one slot)"
             if wanted
             else "more than 10,000 trials"
         )

@@ -18,6 +18,7 @@ from novum.app.ideas import STEPS, Idea
 from novum.app.numbers import duration, percent, percent_range
 from novum.app.story import Story
 from novum.app.wording import MARKS, NAMES, one_line, used_of
+from novum.lab.counted import counted
 from novum.lab.records import TrialStatus
 
 PLAIN_WIDTH = 60
@@ -75,7 +76,8 @@ class Screen:
         left = Text.assemble(("novum ", "bold cyan"), self.title, no_wrap=True, overflow="ellipsis")
         story = self.story
         ended = sum(t.status is not TrialStatus.LAUNCHED for t in story.trials.values())
-        right = Text(f"{len(story.ideas)} ideas · {ended} trials · {duration(self._wall_s(now))}")
+        ideas, trials = counted(len(story.ideas), "idea"), counted(ended, "trial")
+        right = Text(f"{ideas} · {trials} · {duration(self._wall_s(now))}")
         grid.add_row(left, right)
         return grid
 

@@ -130,10 +130,11 @@ def rebuild_memory(
     """
     from novum.app.memory import rebuild
     from novum.app.reading import runs_folder
+    from novum.lab.counted import counted
     from novum.lab.run import find_run
 
     folder = find_run(runs_folder(runs), run)
-    print(f"{rebuild([folder.path], where, embedder)} lessons")
+    print(f"{counted(rebuild([folder.path], where, embedder), 'lesson')}, kept again")
 
 
 def _print_status(one: Reading) -> None:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from novum.app.options import Run, Runs
+from novum.app.ports import HOST, MCP, bound
+
+if TYPE_CHECKING:
+    from mcp.server.fastmcp import FastMCP
 
 
 def mcp(
     run: Run = None,
     http: Annotated[bool, typer.Option("--http", help="HTTP on loopback, not stdio.")] = False,
-    port: Annotated[int, typer.Option(help="Port for --http.")] = 8765,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port for --http; 0 takes a free one.")
+    ] = MCP,
     runs: Runs = None,
 ) -> None:
     """Serve a run to coding agents: they read its records and hand in candidates.
@@ -25,5 +33,22 @@ def mcp(
 
     folder = find_run(runs_folder(runs), run)
     with folder.ledger() as ledger:
-        server = make_server(folder, ledger, port=port)
-        server.run("streamable-http" if http else "stdio")
+        server = make_server(folder, ledger)
+        if http:
+            _serve(server, folder.name, port)
+        else:
+            server.run("stdio")
+
+
+def _serve(server: FastMCP[Any], name: str, port: int) -> None:
+    """Answer over HTTP until somebody presses Ctrl-C."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        server.streamable_http_app(), log_level="warning", timeout_graceful_shutdown=1
+    )
+    with closing(bound(port)) as door:
+        at = door.getsockname()[1]
+        path = server.settings.streamable_http_path
+        print(f"{name} at http://{HOST}:{at}{path} (Ctrl-C ends)", file=sys.stderr)
+        uvicorn.Server(config).run(sockets=[door])

@@ -31,7 +31,7 @@ MAX_WAIT_S = 3_600.0
 MAX_FILE_CHARS = 100_000
 
 
-def make_server(run: RunFolder, ledger: Ledger, *, port: int = 8765) -> FastMCP[Any]:
+def make_server(run: RunFolder, ledger: Ledger) -> FastMCP[Any]:
     """The server of one run.
 
     Raises:
@@ -45,7 +45,7 @@ def make_server(run: RunFolder, ledger: Ledger, *, port: int = 8765) -> FastMCP[
             "the MCP server needs a package that is not installed.\n"
             "Install it with: pip install 'novum[mcp]'"
         ) from error
-    server: FastMCP[Any] = FastMCP("novum", INSTRUCTIONS, host="127.0.0.1", port=port)
+    server: FastMCP[Any] = FastMCP("novum", INSTRUCTIONS, host="127.0.0.1")
     archive = run.archive(read_only=True)
     chat = Chat(run, ledger, archive)
 

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from novum.app.numbers import better_by, duration, percent_range
 from novum.app.story import Story
+from novum.lab.counted import counted
 from novum.lab.records import Json, Label
 from novum.lab.run import RunFolder
 
@@ -109,6 +110,11 @@ def closing_lines(
         text.append("Not confirmed: ", "bold yellow")
         text.append("the best candidate did not hold up on fresh seeds and sealed data; ")
         text.append(f"there it was {better_by(outcome.gain)}")
+    elif outcome.state == "nothing better" and not outcome.n_ideas:
+        text.append("No idea was tried", "bold yellow")
+        if outcome.baseline is not None:
+            text.append(f"; the start was measured ({story.metric.title()} ")
+            text.append(f"{show(outcome.baseline)}) and nothing was left for more")
     elif outcome.state == "nothing better":
         text.append("Nothing better than the start was found", "bold yellow")
         text.append(f" ({story.metric.title()} {show(outcome.baseline)})")
@@ -121,7 +127,7 @@ def closing_lines(
         text.append(f" (interval {percent_range(outcome.interval)}")
         text.append(f", p = {outcome.p_value:.2g})" if outcome.p_value is not None else ")")
     text.append(
-        f"\n{outcome.n_ideas} ideas tried in {outcome.n_trials} trials, "
+        f"\n{counted(outcome.n_ideas, 'idea')} tried in {counted(outcome.n_trials, 'trial')}, "
         f"{duration(outcome.wall_s)} of work"
     )
     if outcome.tokens:

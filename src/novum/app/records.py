@@ -14,6 +14,7 @@ from novum.app.questions import waiting
 from novum.app.steps import line_of
 from novum.errors import UnknownName, UsageError
 from novum.lab.archive import Archive
+from novum.lab.counted import counted
 from novum.lab.ledger import Ledger
 from novum.lab.records import Evidence, Label, Lesson, Trial, TrialStatus, Verdict
 from novum.lab.run import RunFolder
@@ -26,6 +27,8 @@ MAX_DIFF = 4_000
 MAX_LOG = 6_000
 MAX_LESSONS = 1_000
 """Latest lessons that are searched by their words."""
+FINAL_TEST = -1
+"""Thread of proposals that are no ideas: confirmations and certifications."""
 GOOD = (Label.CONFIRMED, Label.PROMISING)
 
 
@@ -41,6 +44,7 @@ class Records:
         """Where the run stands."""
         counts, spent = self.ledger.counts(), self.ledger.spent()
         holder = self.run.holder()
+        n_ideas = counts.get("proposals", 0) - len(self.ledger.proposals(thread=FINAL_TEST))
         who = f"process {holder['pid']} works on it" if holder else "no process works on it"
         labels = ", ".join(
             f"{counts[f'verdicts.{label}']} {label}"
@@ -50,7 +54,7 @@ class Records:
         lines = [
             f"{self.run.name}: {self.run.info.get('benchmark')} {self.run.info.get('profile')}; "
             f"{who}",
-            f"{counts.get('proposals', 0)} proposals, {counts.get('trials', 0)} trials, "
+            f"{counted(n_ideas, 'idea')}, {counted(counts.get('trials', 0), 'trial')}, "
             f"{duration(spent.get('trial_s', 0.0))} of them; verdicts: {labels or 'none yet'}",
             self._champion(),
         ]
@@ -101,7 +105,7 @@ class Records:
         trials = self.ledger.trials(proposal=proposal.id)
         lines += [_trial(t) for t in trials[:MAX_ROWS]]
         if len(trials) > MAX_ROWS:
-            lines.append(f"and {len(trials) - MAX_ROWS} more trials")
+            lines.append(f"and {counted(len(trials) - MAX_ROWS, 'more trial')}")
         return "\n".join(lines)
 
     def directives(self, _: str = "") -> str:
@@ -174,7 +178,7 @@ class Records:
         if not proposal.startswith("start:"):
             yield self.why(proposal)
         for candidate in self.ledger.candidates(proposal=proposal):
-            size = f"{candidate.changed_lines} changed lines"
+            size = counted(candidate.changed_lines, "changed line")
             yield f"candidate {candidate.tree} ({size}): {candidate.summary}"
             if candidate.parents:
                 yield self.archive.diff(candidate.parents[0], candidate.tree, max_chars=MAX_DIFF)

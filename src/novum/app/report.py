@@ -18,6 +18,7 @@ from novum.app.outcome import Outcome, outcome_of
 from novum.app.reading import Reading
 from novum.app.wording import MARKS, one_line
 from novum.errors import NovumError
+from novum.lab.counted import counted
 from novum.lab.records import Json
 
 MAX_IDEAS = 500
@@ -113,7 +114,7 @@ def _part(reading: Reading, part: Json) -> Json:
     if part.get("broken"):
         return {"name": name, "gain": "", "words": "without it the rest does not run"}
     low, high = part["interval"]
-    words = f"{percent_range((low, high))}, {part['n']} trials without it"
+    words = f"{percent_range((low, high))}, {counted(part['n'], 'trial')} without it"
     return {"name": name, "gain": percent(part["gain"]), "words": words}
 
 
@@ -183,7 +184,7 @@ def _provenance(info: Json, seq: int, digest: str) -> list[tuple[str, str]]:
         ("Seeds", f"drawn from a nonce whose SHA-256 is {info.get('seed_commitment', '')}, "
                   "fixed before the first trial"),
         *_origin(info),
-        ("Trace", f"{seq} events, chained by hash; the last one is {digest}"),
+        ("Trace", f"{counted(seq, 'event')}, chained by hash; the last one is {digest}"),
     ]  # fmt: skip
 
 

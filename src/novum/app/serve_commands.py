@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,20 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from novum.app.options import Demo, Run, Runs
+from novum.app.ports import DASHBOARD, HOST, bound
 from novum.errors import UsageError
 
 if TYPE_CHECKING:
     from novum.app.reading import Reading
-
-HOST = "127.0.0.1"
-PORT = 8765
 
 
 def serve(
     run: Run = None,
     runs: Runs = None,
     demo: Demo = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = PORT,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = DASHBOARD,
 ) -> None:
     """Show a run in the browser: curve, verdicts, candidates, timeline; add and end directives.
 
@@ -46,10 +43,10 @@ def serve(
     with opened(run, runs, demo) as one:
         app = make_app(Watched(one, is_demo=demo))
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
-        with closing(_bound(port)) as bound:
-            at = bound.getsockname()[1]
+        with closing(bound(port)) as door:
+            at = door.getsockname()[1]
             print(f"{one.run.name} at http://{HOST}:{at}/ (Ctrl-C ends)", file=sys.stderr)
-            uvicorn.Server(config).run(sockets=[bound])
+            uvicorn.Server(config).run(sockets=[door])
 
 
 @contextmanager
@@ -70,19 +67,3 @@ def opened(run: str | None, runs: Path | None, demo: bool) -> Iterator[Reading]:
         raise UsageError("--demo shows the recorded run of the package; leave the name out.")
     with demo_run() as folder, reading(str(folder.path), folder.path) as one:
         yield one
-
-
-def _bound(port: int) -> socket.socket:
-    """A socket of this machine alone.
-
-    Raises:
-        UsageError: somebody else has the port.
-    """
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((HOST, port))
-    except OSError as error:
-        bound.close()
-        raise UsageError(f"port {port} is taken; `--port 0` takes a free one.") from error
-    return bound

@@ -16,6 +16,7 @@ from novum.app.reading import Reading
 from novum.app.wording import MARKS, one_line
 from novum.errors import NovumError
 from novum.lab.codec import encode
+from novum.lab.counted import counted
 from novum.lab.records import Candidate, Evidence, Json, Outcome, Trial, TrialStatus, Verdict
 
 OUTCOMES = {
@@ -64,7 +65,7 @@ def _start(reading: Reading, candidate: Candidate) -> Iterable[RenderableType]:
         show, sd = reading.story.metric.show, reading.story.noise_sd
         yield Text(
             f"{reading.story.metric.title()} {show(fmean(values))}, "
-            f"sd over {len(values)} seeds {show(sd)}"
+            f"sd over {counted(len(values), 'seed')} {show(sd)}"
         )
     yield _trial_table(reading, _trials_of(reading, None, candidate.tree))
 
@@ -107,7 +108,7 @@ def _verdict(reading: Reading, verdict: Verdict) -> Iterable[RenderableType]:
         text = f"gain {percent(gain)} against {reading.story.name_of(verdict.reference)}"
         text += f" ({percent_range(interval)})" if interval is not None else ""
         text += f", p = {verdict.p_value:.3g}" if verdict.p_value is not None else ""
-        text += f", on the {verdict.split} split; {verdict.n_ideas} ideas tried by then"
+        text += f", on the {verdict.split} split; {counted(verdict.n_ideas, 'idea')} tried by then"
         yield Text(text)
     listed = set(verdict.evidence)
     records = [e for e in reading.ledger.evidence(proposal=verdict.proposal) if e.id in listed]

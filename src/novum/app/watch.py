@@ -13,6 +13,7 @@ from novum.app.notify import Notifier
 from novum.app.numbers import MetricName
 from novum.app.outcome import outcome_of
 from novum.app.story import Story
+from novum.lab.counted import counted
 from novum.lab.ledger import Ledger
 from novum.lab.records import Event
 from novum.lab.run import RunFolder
@@ -36,7 +37,7 @@ async def watched(run: RunFolder, settings: Settings, how: Shown) -> tuple[Summa
         notifier = Notifier(settings.notify, run.name, run.info["benchmark"])
         show = _live(run, settings, story) if how == "live" else _printing(story, how)
         if how == "plain" and earlier:
-            print(f"going on after {len(story.ideas)} ideas", file=sys.stderr)
+            print(f"going on after {counted(len(story.ideas), 'idea')}", file=sys.stderr)
         work = asyncio.ensure_future(research(run, settings))
         talk = asyncio.ensure_future(_talk(run)) if how == "chat" else None
         try:

@@ -22,6 +22,7 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -229,12 +230,20 @@ def find_run(runs: Path, name: str | None = None) -> RunFolder:
         latest = list_runs(runs)
         if latest:
             return RunFolder.open(latest[0].path)
-        raise UnknownName(f"there is no run in {runs}; `novum run` starts one.")
+        raise UnknownName(
+            f"there is no run in {runs.absolute()}.\n"
+            "`novum run` starts one there; `--runs FOLDER` looks elsewhere."
+        )
     for path in (runs / name, Path(name)):
         if (path / "run.toml").is_file():
             return RunFolder.open(path)
-    known = ", ".join(run.name for run in list_runs(runs)[:10]) or "none"
-    raise UnknownName(f"no run {name!r} in {runs}. There is: {known}.")
+    if Path(name).exists():
+        raise UnknownName(f"{name} is no run: a run is a folder with a run.toml.")
+    known = [run.name for run in list_runs(runs)]
+    there = ", ".join(known[:10]) or "none"
+    near = get_close_matches(name, known, 1)
+    guess = f" Did you mean {near[0]}?" if near else ""
+    raise UnknownName(f"no run {name!r} in {runs.absolute()}.{guess} There is: {there}.")
 
 
 def _claim(runs: Path, name: str, mirrors: Path | None) -> Path:

@@ -9,7 +9,6 @@ event of a directive to the event that shows that a thread acted on it, both of 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import subprocess
@@ -25,6 +24,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from novum.evals.goals import all_met, table
+from novum.evals.suites.options import parser_of
 
 if TYPE_CHECKING:
     from novum.agents.lab import Lab
@@ -265,7 +265,7 @@ def render(found: Latencies) -> str:
 
 def run(arguments: Sequence[str]) -> int:
     """The command: print the table, or one JSON object; exit code 1 when a goal is missed."""
-    parser = argparse.ArgumentParser(prog="novum eval chat", description=__doc__)
+    parser = parser_of("chat", __doc__)
     parser.add_argument("--candidates", type=int, default=N_CANDIDATES, metavar="N")
     parser.add_argument("--json", action="store_true", help="one object in place of the table")
     asked = parser.parse_args(arguments)

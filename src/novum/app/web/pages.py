@@ -16,6 +16,7 @@ from novum.app.reading import Reading
 from novum.app.report import headline
 from novum.app.web.watched import mark_of
 from novum.app.wording import NAMES, one_line, used_of
+from novum.lab.counted import counted
 from novum.lab.records import Json, Label, Purpose, Trial, TrialStatus
 
 N_VERDICTS = 8
@@ -55,14 +56,15 @@ def cards(reading: Reading) -> list[tuple[str, str]]:
     gain = ""
     if best is not None and base:
         gain = f", {percent(story.metric.sign * (best.mean - base) / abs(base))}"
+    seeds = counted(len(story.baseline), "seed")
     spent = story.spent
     tokens = spent.get("tokens", 0)
     cost = f"; {tokens:,.0f} tokens, {spent.get('cost_usd', 0.0):.2f} USD" if tokens else ""
     return [
         (show(base), f"start, {story.metric.title()}; {story.metric.better} is better"),
-        (f"± {show(story.noise_sd)}", f"sd over {len(story.baseline)} seeds of the start"),
+        (f"± {show(story.noise_sd)}", f"sd over {seeds} of the start"),
         (show(best.mean) if best else "–", f"best of a race{gain}"),
-        (str(len(story.ideas)), "ideas"),
+        (str(len(story.ideas)), "idea" if len(story.ideas) == 1 else "ideas"),
         (str(len(story.trials)), f"trials, {duration(spent.get('trial_s', 0.0))} of them"),
         (duration(story.wall_s), f"of work{cost}"),
     ]
