@@ -30,7 +30,7 @@ def completions(chat: Chat, text: str) -> list[str]:
 
 def test_status_leaderboard_and_why_cite_the_records(chat: Chat) -> None:
     said = chat.answer("/status")
-    assert "no process works on it" in said and "16 trials" in said
+    assert "no process works on it" in said and "3 ideas, 16 trials" in said
     assert "v-certify-1 confirmed" in said
     assert "p0-0 (v-certify-1)" in chat.answer("/leaderboard")
     why = chat.answer("/why p0-0")

@@ -22,6 +22,8 @@ from novum.app.story import read_story
 from novum.app.wording import used_of
 from novum.lab.run import RunFolder
 
+from .conftest import begin
+
 
 def novum(*words: str) -> Result:
     return CliRunner().invoke(app, words)
@@ -36,6 +38,21 @@ def test_status_ends_with_the_result_the_folder_and_what_to_type_next(made_run: 
     assert "interval +15.3 to +22.2 %, p = 0.002" in confirmed
     assert "3 ideas tried in 16 trials" in said.stdout
     assert lines[-1].split() == "Next novum report demo novum show champion demo".split()
+
+
+def test_a_run_whose_budget_went_for_the_start_says_that_no_idea_was_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = begin(tmp_path / "runs", "short")
+    with run.ledger() as ledger:
+        ledger.append("session", {"pid": 1}, "session:0/begin")
+        ledger.append("session", {"reason": "the time is over"}, "session:0/end")
+    said = novum("status", "short").stdout
+    assert "No idea was tried" in said and "Nothing better" not in said
+    assert "0 ideas tried in 0 trials" in said and "novum resume short --wall TIME" in said
+    assert novum("report", "short").exit_code == 0
+    assert "No idea was tried" in (run.path / "report.html").read_text()
 
 
 def test_status_of_a_run_that_is_worked_on_points_at_watching_it(made_run: RunFolder) -> None:

@@ -115,6 +115,7 @@ def closing_lines(
         if outcome.baseline is not None:
             text.append(f"; the start was measured ({story.metric.title()} ")
             text.append(f"{show(outcome.baseline)}) and nothing was left for more")
+        text.append(f".\n`novum resume {outcome.run} --wall TIME` gives it more")
     elif outcome.state == "nothing better":
         text.append("Nothing better than the start was found", "bold yellow")
         text.append(f" ({story.metric.title()} {show(outcome.baseline)})")

@@ -85,6 +85,8 @@ def headline(reading: Reading, outcome: Outcome) -> str:
         )
     if outcome.state == "not confirmed":
         return "The best candidate did not hold up when it was measured again"
+    if outcome.state == "nothing better" and not outcome.n_ideas:
+        return "No idea was tried: the budget went for measuring the start"
     if outcome.state == "nothing better":
         return "No better candidate than the start was found"
     return f"{name}: the run is not finished"

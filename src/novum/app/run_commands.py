@@ -51,7 +51,8 @@ def run(
     slots: Slots = None,
     brain: Brain = None,
     policy: Annotated[
-        str | None, typer.Option(help="How ideas to build on are chosen (default: frontier).")
+        str | None,
+        typer.Option(help="What to build on: frontier (default), greedy, tree, islands."),
     ] = None,
     experiments: Experiments = None,
     wall: Wall = None,
