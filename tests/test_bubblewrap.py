@@ -94,7 +94,7 @@ def test_a_sandbox_killed_from_outside_is_lost_and_leaves_nothing(
     process = sandbox.start(confine("import os, time; os.fork(); time.sleep(60)"))
     time.sleep(0.2)
     os.kill(victim(process), signal.SIGKILL)  # type: ignore[operator]
-    ended = process.wait(30)
+    ended = process.wait(120)
     assert ended is not None
     assert (ended.cause, ended.n_survivors) == (ExitCause.LOST, 0)
 
@@ -105,7 +105,7 @@ def test_a_sandbox_outlives_the_thread_that_started_it(sandbox: BubblewrapSandbo
     thread = threading.Thread(target=lambda: started.append(sandbox.start(work)))
     thread.start()
     thread.join()
-    ended = started[0].wait(30)
+    ended = started[0].wait(120)
     assert ended is not None
     assert (ended.cause, ended.stdout) == (ExitCause.EXITED, "done\n")
 
@@ -125,7 +125,7 @@ sys.stdin.read()
 """
     harness = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE)
     beat = tmp_path / "beat"
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while not beat.exists() and time.monotonic() < until:
         time.sleep(0.02)
     assert beat.exists()
@@ -133,6 +133,7 @@ sys.stdin.read()
     harness.wait()
     assert harness.stdin is not None
     harness.stdin.close()
+    until = time.monotonic() + 120
     while time.monotonic() < until:
         before = beat.stat().st_size
         time.sleep(0.3)
@@ -143,7 +144,7 @@ sys.stdin.read()
 
 def test_nothing_is_left_open_after_a_start(sandbox: BubblewrapSandbox) -> None:
     def run() -> None:
-        ended = sandbox.start(confine("pass")).wait(30)
+        ended = sandbox.start(confine("pass")).wait(120)
         assert ended is not None and ended.code == 0
 
     run()

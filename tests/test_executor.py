@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,13 +47,14 @@ def test_siblings_of_one_physical_core_count_once(tmp_path: Path) -> None:
 
 async def test_no_more_jobs_run_than_there_are_slots_and_each_has_its_own() -> None:
     lock, running, most, seen = threading.Lock(), set[int](), [0], list[int]()
+    pair = threading.Barrier(2)  # each job meets one that runs beside it, however slow the start
 
     def work(slot: Slot) -> int:
         with lock:
             assert slot.index not in running
             running.add(slot.index)
             most[0] = max(most[0], len(running))
-        time.sleep(0.01)
+        pair.wait(120)
         with lock:
             running.remove(slot.index)
             seen.append(slot.index)
@@ -95,7 +95,7 @@ async def test_a_gpu_that_another_process_measures_on_is_left_alone_until_it_is_
             ran = [await executor.run(lambda slot: slot.gpus[0]) for _ in range(3)]
             assert ran == ["b"] * 3
             go = threading.Event()
-            blocked = asyncio.create_task(executor.run(lambda _: go.wait(30)))
+            blocked = asyncio.create_task(executor.run(lambda _: go.wait(120)))
             waiting = asyncio.create_task(executor.run(lambda slot: slot.gpus[0]))
             await asyncio.sleep(0.1)
             assert not waiting.done()
@@ -145,7 +145,7 @@ async def test_a_trial_goes_to_another_gpu_while_a_stranger_uses_the_first(
 async def test_the_view_names_what_runs() -> None:
     go = threading.Event()
     async with Executor(make_slots(1, cores=[0, 1])) as executor:
-        job = asyncio.create_task(executor.run(lambda _: go.wait(30), label="trial 7"))
+        job = asyncio.create_task(executor.run(lambda _: go.wait(120), label="trial 7"))
         await asyncio.sleep(0)
         assert [view.label for view in executor.slots] == ["trial 7", ""]
         go.set()
@@ -177,7 +177,7 @@ async def test_a_cancelled_job_is_killed_and_its_slot_is_free_only_then() -> Non
     async with Executor([Slot()]) as executor:
         job = asyncio.create_task(executor.run(work))
         waiting = asyncio.create_task(executor.run(lambda _: len(ended)))
-        await asyncio.to_thread(started.wait, 30)
+        await asyncio.to_thread(started.wait, 120)
         job.cancel()
         with pytest.raises(asyncio.CancelledError):
             await job
@@ -188,7 +188,7 @@ async def test_a_cancelled_job_is_killed_and_its_slot_is_free_only_then() -> Non
 async def test_a_cancelled_wait_leaves_the_queue_in_order() -> None:
     go = threading.Event()
     async with Executor([Slot()]) as executor:
-        first = asyncio.create_task(executor.run(lambda _: go.wait(30)))
+        first = asyncio.create_task(executor.run(lambda _: go.wait(120)))
         second = asyncio.create_task(executor.run(lambda _: "second"))
         third = asyncio.create_task(executor.run(lambda _: "third"))
         await asyncio.sleep(0)
@@ -206,5 +206,5 @@ def test_a_process_that_starts_after_the_stop_is_killed_too() -> None:
     code = "import time; time.sleep(300)"
     process = ProcessSandbox().start(Confinement(("python", "-c", code), Path("/")))
     with stop.kills(process):
-        ended = process.wait(30)
+        ended = process.wait(120)
     assert ended is not None and ended.cause is ExitCause.KILLED

@@ -104,7 +104,7 @@ def kill_after(process: subprocess.Popen[str], folder: Path, n_events: int) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_run_killed_twenty_times_ends_whole(tmp_path: Path) -> None:
     make_pack(tmp_path / "pack")
     rng = random.Random(20)
@@ -120,7 +120,7 @@ def test_a_run_killed_twenty_times_ends_whole(tmp_path: Path) -> None:
             ledger.verify()
             n_events = ledger.anchor().seq
     with novum(tmp_path, "resume", "hard") as process:
-        said, _ = process.communicate(timeout=600)
+        said, _ = process.communicate(timeout=1500)
     assert process.returncode in (0, 3, 4), said
 
     with run.ledger(read_only=True) as ledger:

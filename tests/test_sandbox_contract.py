@@ -15,7 +15,16 @@ import psutil
 import pytest
 
 from novum.errors import SandboxUnavailable, UnknownName
-from novum.sandboxes import Confinement, Exit, ExitCause, Limits, Mount, Promise, Sandbox
+from novum.sandboxes import (
+    Confinement,
+    Exit,
+    ExitCause,
+    Limits,
+    Mount,
+    Promise,
+    Sandbox,
+    watch,
+)
 from novum.sandboxes.bubblewrap import BubblewrapSandbox
 from novum.sandboxes.process import ProcessSandbox
 from novum.sandboxes.registry import ISOLATING, PROVIDERS, find_sandbox
@@ -142,7 +151,7 @@ def test_mounted_files_are_where_visible_says(
 def test_a_deadline_kills_and_is_called_a_timeout(run: Run) -> None:
     ended = run("import time\ntime.sleep(60)", Limits(wall_s=0.5))
     assert ended.cause is ExitCause.TIMEOUT
-    assert 0.4 < ended.wall_s < 20
+    assert 0.4 < ended.wall_s < 50
 
 
 def test_a_program_that_ignores_signals_is_killed_when_told(
@@ -155,19 +164,20 @@ def test_a_program_that_ignores_signals_is_killed_when_told(
     assert process.wait(0.2) is None
     process.kill()
     process.kill()
-    ended = process.wait(30)
+    ended = process.wait(120)
     assert ended is not None
     assert (ended.cause, ended.n_survivors) == (ExitCause.KILLED, 0)
     assert not process.is_running
 
 
 def test_a_kill_right_after_the_start_is_not_too_early(
-    sandbox: Sandbox, confine: Callable[..., Confinement]
+    sandbox: Sandbox, confine: Callable[..., Confinement], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(watch, "DEATH_S", 250.0)
     for _ in range(3):
         process = sandbox.start(confine("import time\ntime.sleep(60)"))
         process.kill()
-        ended = process.wait(8)  # less than the watcher waits for a tree that will not die
+        ended = process.wait(80)  # less than the watcher waits for a tree that will not die
         assert ended is not None
         assert (ended.cause, ended.n_survivors) == (ExitCause.KILLED, 0)
 
@@ -238,7 +248,7 @@ def test_a_daemon_that_holds_the_output_neither_survives_nor_delays(
         """
     )
     assert ended.stdout == "done\n"
-    assert ended.wall_s < 20
+    assert ended.wall_s < 50
     assert _processes_with(mark) == []
 
 
@@ -303,12 +313,12 @@ def test_cpu_time_can_be_read_while_the_program_runs(
     sandbox: Sandbox, confine: Callable[..., Confinement]
 ) -> None:
     process = sandbox.start(confine("while True: pass"))
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while process.cpu_s() < 0.3 and time.monotonic() < until:
         time.sleep(0.02)
     assert process.cpu_s() >= 0.3
     process.kill()
-    ended = process.wait(30)
+    ended = process.wait(120)
     assert ended is not None
     assert ended.cpu_s >= 0.3
 
@@ -489,12 +499,13 @@ def test_a_dead_harness_takes_its_processes_with_it(tmp_path: Path) -> None:
         """
     )
     harness = psutil.Popen([sys.executable, "-c", script])
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while not (found := _own(mark)) and time.monotonic() < until:
         time.sleep(0.05)
     assert found
     (tmp_path / "go").touch()
-    harness.wait(30)
+    harness.wait(120)
+    until = time.monotonic() + 120
     while _own(mark) and time.monotonic() < until:
         time.sleep(0.05)
     assert _own(mark) == []

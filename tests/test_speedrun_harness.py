@@ -188,12 +188,12 @@ WORKERS = """
     total = sum(int(run.batch(10)[0]) for _ in range(steps))
     if rank == 0:
         with socket.create_server(where) as server:
-            server.settimeout(10)
+            server.settimeout(100)
             peer = server.accept()[0]
             total += int(peer.recv(16))
         (run.output / "said").write_text(str(total))
     else:
-        for _ in range(100):
+        for _ in range(2000):
             try:
                 peer = socket.create_connection(where, 1)
                 break

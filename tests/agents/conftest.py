@@ -193,7 +193,7 @@ class StubServer(ThreadingHTTPServer):
 
     def hang(self) -> StubServer:
         def reply(handler: StubHandler) -> None:
-            self.gone.wait(30)
+            self.gone.wait(300)
             handler.close_connection = True
 
         self.replies.append(reply)

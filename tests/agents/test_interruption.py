@@ -87,7 +87,7 @@ class Process:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(900)
 def test_a_run_killed_at_random_moments_resumes_and_nothing_is_lost_or_counted_twice(
     tmp_path: Path,
 ) -> None:
@@ -104,14 +104,14 @@ def test_a_run_killed_at_random_moments_resumes_and_nothing_is_lost_or_counted_t
         process.communicate()
     assert n_kills >= 3
     done = run.start()
-    out, err = done.communicate(timeout=120)
+    out, err = done.communicate(timeout=250)
     assert done.returncode == 0, err
     assert json.loads(out) == {"interrupted": False, "confirmed": True}
     run.check_whole(experiments=4)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(900)
 def test_control_c_ends_the_process_soon_with_killed_trials_and_the_run_can_be_resumed(
     tmp_path: Path,
 ) -> None:
@@ -119,12 +119,12 @@ def test_control_c_ends_the_process_soon_with_killed_trials_and_the_run_can_be_r
     process = run.start()
     run.wait_for_events(16, process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=250)
     assert process.returncode == 0, err
     assert json.loads(out) == {"interrupted": True, "confirmed": False}
     with run.run.ledger(read_only=True) as ledger:
         assert not ledger.trials(status=TrialStatus.LAUNCHED)
     done = run.start()
-    out, err = done.communicate(timeout=120)
+    out, err = done.communicate(timeout=250)
     assert done.returncode == 0, err
     assert json.loads(out)["interrupted"] is False

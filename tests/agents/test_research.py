@@ -252,7 +252,10 @@ async def test_a_pause_holds_the_thread_until_the_directive_is_withdrawn(make_la
     lab = make_lab(budget={"experiments": 1})
     lab.ledger.add_directive(Directive("d1", "Wait for me.", action={"pause": True}))
     running = asyncio.create_task(work(lab, 1))
-    await asyncio.sleep(0.5)
+    async with asyncio.timeout(200):
+        while len(lab.ledger.trials(purpose=Purpose.NOISE, status=TrialStatus.FINISHED)) < 5:
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.5)  # time to go on, were it not held
     assert not running.done() and not lab.ledger.proposals()
     assert len(lab.ledger.trials(purpose=Purpose.NOISE)) == 5
     lab.ledger.withdraw_directive("d1")

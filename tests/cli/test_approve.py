@@ -59,7 +59,7 @@ def test_a_killed_run_still_waits_and_takes_an_answer_given_meanwhile(tmp_path: 
         wait_for_question(runs / "one", go_on, 1)
         said = invoke(app, ["approve", "one", "p0-1", "--runs", str(runs)])
         assert "p0-1 is approved by" in said.stdout
-        out, err = go_on.communicate(timeout=100)
+        out, err = go_on.communicate(timeout=250)
     finally:
         del os.environ["NOVUM_PATHS__CACHE"]
     assert go_on.returncode in (0, 3, 4), err

@@ -35,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
         hook = self.server
         status = hook.statuses.pop(0) if hook.statuses else 200
         if status == 0:
-            hook.gone.wait(20)
+            hook.gone.wait(200)
         hook.got.append((self.path, status, json.loads(content)))
         self.send_response(status or 200)
         self.send_header("content-length", "0")
@@ -127,7 +127,7 @@ def test_a_server_that_hangs_holds_nobody_up(hook: Hook, monkeypatch: pytest.Mon
     for _ in range(notify.MAX_WAITING + 20):
         told.tell("champion", "better")
     told.close()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 100, "it waited for the server"
     assert not hook.got
     hook.gone.set()
     for thread in threading.enumerate():

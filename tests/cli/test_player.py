@@ -35,7 +35,7 @@ def keyed(made_run: RunFolder) -> Iterator[Any]:
             for key in (*keys, "q"):
                 await asyncio.sleep(0.05)
                 pipe.send_text(key)
-            await asyncio.wait_for(running, 30)
+            await asyncio.wait_for(running, 120)
             return player
 
         yield play

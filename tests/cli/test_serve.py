@@ -180,7 +180,7 @@ async def test_an_open_page_hears_of_new_events(made_run: RunFolder) -> None:
         assert first == f"data: {one.ledger.anchor().seq}\n\n"
         with made_run.ledger() as ledger:
             ledger.add_directive(Directive("d1", "Look."))
-        second = await asyncio.wait_for(anext(news), 20)
+        second = await asyncio.wait_for(anext(news), 120)
         assert second == f"data: {one.ledger.anchor().seq}\n\n" != first
         await news.aclose()  # type: ignore[attr-defined]
 

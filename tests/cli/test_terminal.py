@@ -78,7 +78,7 @@ async def test_ctrl_c_beside_a_run_is_the_runs(chat: Chat, keys: PipeInput) -> N
     try:
         keys.send_text("/status\r\x03")
         await asyncio.wait_for(converse(chat, None, beside=True), 60)
-        await asyncio.wait_for(told.wait(), 10)
+        await asyncio.wait_for(told.wait(), 60)
     finally:
         asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
 
