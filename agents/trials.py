@@ -140,7 +140,8 @@ async def run_once(lab: Lab, order: Order, effect: str) -> tuple[Trial, bool]:
     except BaseException as error:
         # A bug of ours, a full disk or a cancelled task: the row must not stay open while we live.
         if launched and launched[0].status is TrialStatus.LAUNCHED:
-            reason = repr(error)[:500]
+            is_stop = isinstance(error, asyncio.CancelledError)
+            reason = "the run was told to stop" if is_stop else repr(error)[:500]
             lab.ledger.end_trial(launched[0].id, TrialStatus.KILLED, error=reason)
         raise
     else:

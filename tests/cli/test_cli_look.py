@@ -187,9 +187,40 @@ def test_a_picture_of_a_run_that_nobody_works_on_says_nothing_of_now(made_run: R
     console = Console(width=80, height=24, file=io.StringIO(), record=True)
     console.print(screen, height=24)
     text = console.export_text()
-    assert "best 2.3300" in text and "confirmed" in text and "unconfirmed" not in text
+    assert "best 2.3300" in text and "unconfirmed" not in text
+    assert "(+19.0 %) · confirmed +18.7 %" in text  # the second is of data no search has seen
     assert not any(words in text for words in ("now", "thread", "slot", "Ctrl-C"))
     assert duration(story.wall_s) in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 160])
+def test_the_heading_of_the_curve_is_cut_between_facts_and_never_in_one(
+    made_run: RunFolder, width: int
+) -> None:
+    with made_run.ledger(read_only=True) as ledger:
+        story = read_story(made_run.info, ledger)
+    console = Console(width=width, height=24, file=io.StringIO(), record=True)
+    console.print(Screen(story, "nanochat", 2, 2, is_busy=False), height=24)
+    heading = console.export_text().splitlines()[1]
+    facts = [
+        "best 2.3300 ± 0.0566 (+19.0 %)",
+        "confirmed +18.7 %",
+        "start 2.8760, sd over seeds 0.0288",
+    ]
+    shown = [fact for fact in heading.strip("╭╮─ ").split(" · ")[1:]]
+    assert shown == facts[: len(shown)] or shown == [*facts[:2], "start 2.8760"]
+    assert len(shown) == {40: 0, 60: 1, 80: 2, 100: 3, 160: 3}[width]
+
+
+def test_the_next_command_names_a_run_so_that_it_is_found_from_here(
+    made_run: RunFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = novum("status").stdout
+    assert f"Next      novum report {made_run.name}" in said
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    said = novum("status", "--runs", str(made_run.path.parent)).stdout
+    assert f"Next      novum report {made_run.path}" in said
 
 
 def test_what_a_trial_measured_is_said_by_name(made_run: RunFolder) -> None:

@@ -15,6 +15,7 @@ from functools import cached_property
 
 from novum.agents.approvals import open_questions
 from novum.app.questions import answer as answer_question
+from novum.app.reading import to_type
 from novum.app.records import Records
 from novum.app.steering import Steering
 from novum.errors import NovumError, UsageError
@@ -158,7 +159,7 @@ class Chat(Records):
     def quit(self, _: str = "") -> str:
         """Leave."""
         self.is_over = True
-        return f"the run goes on without you; `novum chat {self.run.name}` comes back"
+        return f"the run goes on without you; `novum chat {to_type(self.run.path)}` comes back"
 
     def approve(self, name: str) -> str:
         """Say yes to what waits."""
@@ -180,7 +181,8 @@ class Chat(Records):
             raise UsageError("say from where: /fork EVENT, a number or an id such as p0-3")
         told = [text.strip()] if text.strip() else []
         made = fork(self.run, event, directives=told, author=self.steering.author)
-        return f"{made.name} begins as this run was at event {event}; novum resume {made.name}"
+        how = f"novum resume {to_type(made.path)}"
+        return f"{made.name} begins as this run was at event {event}; {how}"
 
 
 def readable(text: str) -> str:

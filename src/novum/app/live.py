@@ -22,6 +22,8 @@ from novum.lab.counted import counted
 from novum.lab.records import TrialStatus
 
 PLAIN_WIDTH = 60
+CLOSING, MIN_HEIGHT, MAX_HEIGHT = 9, 16, 34
+"""Lines that are printed around a picture that stays, the least that it has, and the most."""
 
 
 @dataclass
@@ -55,7 +57,7 @@ class Screen:
         yield self._heading(now, width)
         if n_rows:
             chart = self._chart(width - 4, n_rows)
-            yield _panel(chart, self._chart_title())
+            yield _panel(chart, self._chart_title(width - 6))
         if working:
             yield _panel(Group(*working), "now")
         if n_verdicts > 0 and (rows := self._verdicts(n_verdicts, width - 4)):
@@ -81,23 +83,34 @@ class Screen:
         grid.add_row(left, right)
         return grid
 
-    def _chart_title(self) -> Text:
+    def _chart_title(self, width: int) -> Text:
+        """As many facts as fit: what the search sees, what was confirmed, the start."""
         story, show = self.story, self.story.metric.show
-        text = Text(f"{story.metric.label()} ")
+        text = Text(story.metric.label())
         if not story.baseline:
-            return text.append("· measuring the noise of the start", "dim")
+            return text.append(" · measuring the noise of the start", "dim")
         base = fmean(story.baseline)
-        if story.best:
-            best = story.best[-1]
-            gain = story.metric.sign * (best.mean - base) / abs(base) if base else math.nan
-            text.append(f"· best {show(best.mean)} ± {show(best.error)} ", "bold green")
-            is_confirmed = story.champion is not None and story.champion[0] == best.tree
-            known = "confirmed" if is_confirmed else "unconfirmed"
-            text.append(f"({percent(gain)}, {known}) ", "green")
-        text.append(f"· start {show(base)}", "dim")
+        facts = [*self._best_facts(base), (f" · start {show(base)}", "dim")]
         if story.noise_sd is not None:
-            text.append(f", sd over seeds {show(story.noise_sd)}", "dim")
+            facts.append((f", sd over seeds {show(story.noise_sd)}", "dim"))
+        for words, style in facts:
+            if text.cell_len + len(words) > width:
+                break
+            text.append(words, style)
         return text
+
+    def _best_facts(self, base: float) -> list[tuple[str, str]]:
+        story, show = self.story, self.story.metric.show
+        if not story.best:
+            return []
+        best = story.best[-1]
+        gain = story.metric.sign * (best.mean - base) / abs(base) if base else math.nan
+        words = f" · best {show(best.mean)} ± {show(best.error)} ({percent(gain)})"
+        is_champion = story.champion is not None and story.champion[0] == best.tree
+        test = story.certification if is_champion else None
+        final = story.relative(test.verdict)[0] if test and test.verdict else None
+        known = "unconfirmed" if final is None else f"confirmed {percent(final)}"
+        return [(words, "bold green"), (f" · {known}", "green")]
 
     def _chart(self, width: int, height: int) -> RenderableType:
         story, sign = self.story, self.story.metric.sign
@@ -177,6 +190,9 @@ class Screen:
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         for idea in reversed(ended[-n:]):
             table.add_row(*self._verdict_row(idea, width))
+        if self.is_busy:  # what lies below keeps its place while verdicts come in
+            for _ in range(n - len(ended)):
+                table.add_row()
         return table
 
     def _verdict_row(self, idea: Idea, width: int) -> tuple[RenderableType, ...]:
@@ -215,6 +231,11 @@ class Screen:
         if not sessions or self.story.ended or not self.is_busy:
             return self.story.wall_s
         return self.story.wall_s + max(0.0, now - sessions[-1][1])
+
+
+def picture_height(height: int) -> int:
+    """Lines of a picture that is printed into a terminal of this height, among other lines."""
+    return max(MIN_HEIGHT, min(height - CLOSING, MAX_HEIGHT))
 
 
 def _panel(inside: RenderableType, title: str | Text) -> Panel:

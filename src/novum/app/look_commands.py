@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from novum.app.reading import Reading
 
 
-CLOSING, MIN_HEIGHT = 9, 16
-"""Lines that `status` prints around its picture, and the least that the picture has."""
-
-
 def status(
     run: Run = None,
     runs: Runs = None,
@@ -138,6 +134,7 @@ def rebuild_memory(
 
 
 def _print_status(one: Reading) -> None:
+    from novum.app.live import picture_height
     from novum.app.numbers import moment
 
     out = _console()
@@ -151,7 +148,7 @@ def _print_status(one: Reading) -> None:
     if out.is_terminal:
         screen = screen_of(one)
         screen.hint, screen.is_busy = "", holder is not None
-        out.print(screen, height=max(MIN_HEIGHT, min(out.height - CLOSING, 34)))
+        out.print(screen, height=picture_height(out.height))
 
 
 def _follow(one: Reading) -> None:

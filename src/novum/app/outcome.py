@@ -8,6 +8,7 @@ from statistics import fmean
 from rich.text import Text
 
 from novum.app.numbers import better_by, duration, percent_range
+from novum.app.reading import to_type
 from novum.app.story import Story
 from novum.lab.counted import counted
 from novum.lab.records import Json, Label
@@ -98,7 +99,7 @@ def closing_lines(
     outcome: Outcome, story: Story, *, reason: str = "", is_busy: bool = False
 ) -> Text:
     """The outcome in a few lines for a person; `is_busy` while a process works on the run."""
-    show = story.metric.show
+    show, name = story.metric.show, to_type(outcome.folder)
     text = Text()
     if outcome.state == "confirmed":
         text.append("Confirmed: ", "bold green")
@@ -113,12 +114,12 @@ def closing_lines(
     elif outcome.state == "nothing better" and not outcome.n_ideas:
         text.append("No idea was tried", "bold yellow")
         if outcome.baseline is not None:
-            text.append(f"; the start was measured ({story.metric.title()} ")
-            text.append(f"{show(outcome.baseline)}) and nothing was left for more")
-        text.append(f".\n`novum resume {outcome.run} --wall TIME` gives it more")
+            text.append(f"; the start was measured at {story.metric.label()} ")
+            text.append(f"{show(outcome.baseline, unit=True)} and nothing was left for more")
+        text.append(f".\n`novum resume {name} --wall TIME` gives it more")
     elif outcome.state == "nothing better":
         text.append("Nothing better than the start was found", "bold yellow")
-        text.append(f" ({story.metric.title()} {show(outcome.baseline)})")
+        text.append(f"; its {story.metric.label()} is {show(outcome.baseline, unit=True)}")
     else:
         text.append("Unfinished", "bold yellow")
         if story.best:
@@ -142,9 +143,9 @@ def closing_lines(
     text.append(f"\nFolder    {outcome.folder}\nNext      ")
     words = "report {}" if story.ended else "resume {}"
     words = "status {} --follow" if is_busy else words
-    text.append("novum " + words.format(outcome.run), "bold")
+    text.append("novum " + words.format(name), "bold")
     if outcome.champion:
-        text.append(f"    novum show champion {outcome.run}")
+        text.append(f"    novum show champion {name}")
     return text
 
 

@@ -110,8 +110,9 @@ def show_pack(pack: PackName, as_json: AsJson = False) -> None:
         return
     metric = manifest.metric
     print(f"{manifest.id}: {manifest.title}\n  {found.folder}")
+    unit = f" ({metric.unit})" if metric.unit else ""
     label = ", self-reported" if manifest.self_reported else ""
-    print(f"  metric      {metric.name} ({metric.unit}), {metric.better} is better{label}")
+    print(f"  metric      {metric.name}{unit}, {metric.better} is better{label}")
     print(f"  editable    {', '.join(manifest.editable)}")
     print(f"  starts      {', '.join(found.starts)} (default {manifest.default_start})")
     for name, profile in manifest.profiles.items():

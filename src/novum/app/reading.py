@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from shlex import quote
 
 from novum.app.ideas import Idea
 from novum.app.story import Story, read_story
@@ -64,7 +65,7 @@ class Reading:
         missing = "confirmed champion" if role == "champion" else role
         raise UnknownName(
             f"run {self.run.name} has no {missing} yet."
-            f"\n`novum status {self.run.name}` shows what there is."
+            f"\n`novum status {to_type(self.run.path)}` shows what there is."
         )
 
     def _by_tree(self, name: str) -> Candidate:
@@ -85,6 +86,16 @@ class Reading:
 def runs_folder(given: Path | None) -> Path:
     """The folder of the runs: as given, or as the settings say."""
     return given if given is not None else load_settings().paths.runs
+
+
+def to_type(folder: str | Path) -> str:
+    """How the command line finds a run from here: its name, or its path where a name is not enough.
+
+    `--runs` of the command that made the run is not there when the next one is typed.
+    """
+    path = Path(folder)
+    is_usual = runs_folder(None).absolute() == path.absolute().parent
+    return path.name if is_usual else quote(str(path))
 
 
 @contextmanager

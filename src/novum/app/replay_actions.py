@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from novum.app.reading import to_type
 from novum.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def fork(
     new = make_fork(run, event, runs, name, changes=changes, directives=directives)
     origin = new.info["fork"]
     print(f"{new.name}: {run.name} up to event {origin['event']} ({origin['digest'][:12]})")
-    print(f"Folder    {new.path}\nNext      novum resume {new.name}")
+    print(f"Folder    {new.path}\nNext      novum resume {to_type(new.path)}")
 
 
 def counterfactual(run: RunFolder, policy: str | None, audit: Sequence[str], as_json: bool) -> None:
@@ -92,7 +93,10 @@ def measure_again(run: RunFolder, runs: Path | None, name: str | None, as_json: 
     from novum.settings import restore_settings
 
     new = again(run, runs, name)
-    print(f"`novum diff {run.name} {new.name}` compares them afterwards", file=sys.stderr)
+    print(
+        f"`novum diff {to_type(run.path)} {to_type(new.path)}` compares them afterwards",
+        file=sys.stderr,
+    )
     work_on(new, restore_settings(new.info["settings"]), plain=False, as_json=as_json)
 
 

@@ -29,7 +29,7 @@ def checkout(
 
     Example: novum checkout work nanochat-1
     """
-    from novum.app.reading import reading
+    from novum.app.reading import reading, to_type
     from novum.errors import UsageError
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -41,9 +41,8 @@ def checkout(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
         print(f"{folder} holds candidate {name[:10]} of {one.run.name}")
-        print(
-            f"hand in with: novum submit {one.run.name} --folder {folder} --parent {name[:10]} ..."
-        )
+        called = to_type(one.run.path)
+        print(f"hand in with: novum submit {called} --folder {folder} --parent {name[:10]} ...")
 
 
 def submit(
@@ -68,7 +67,7 @@ def submit(
     Example: novum submit nanochat-1 --hypothesis "Deeper is better" --folder work --wait
     """
     from novum.app.handing import changed_files, hand_in, pack_of, take_folder, take_patch
-    from novum.app.reading import reading
+    from novum.app.reading import reading, to_type
     from novum.errors import UsageError
 
     if (folder is None) == (patch is None):
@@ -97,7 +96,7 @@ def submit(
             is_claim=claim,
         )
         if place.holder() is None:
-            hint = f"no process works on the run; `novum resume {place.name}` takes it up"
+            hint = f"no process works on the run; `novum resume {to_type(place.path)}` takes it up"
             print(hint, file=sys.stderr)
         result = {"directive": id, "run": place.name, **(_await(ledger, id) if wait else {})}
     print(json.dumps(result) if as_json else "\n".join(f"{k}: {v}" for k, v in result.items()))

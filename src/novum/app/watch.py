@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from novum.app.lines import json_lines, plain_lines
-from novum.app.live import Screen
+from novum.app.live import Screen, picture_height
 from novum.app.notify import Notifier
 from novum.app.numbers import MetricName
 from novum.app.outcome import outcome_of
@@ -113,11 +113,19 @@ def _live(run: RunFolder, settings: Settings, story: Story) -> _View:
         trial_budget_s=info.get("trial_budget_s"),
         limits=settings.budget.model_dump(),
     )
-    live = Live(screen, console=Console(), auto_refresh=False, screen=True)
+    console = Console()
+    live = Live(screen, console=console, auto_refresh=False, screen=True)
     live.start()
 
     def update(_: list[Event]) -> None:
         if live.is_started:
             live.refresh()
 
-    return _View(update, live.stop)
+    def close() -> None:
+        """Leave the last picture where the terminal keeps it: the screen of the work is gone."""
+        live.stop()
+        screen.is_busy, screen.hint = False, ""
+        if story.trials:
+            console.print(screen, height=picture_height(console.height))
+
+    return _View(update, close)

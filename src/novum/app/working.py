@@ -66,6 +66,7 @@ def _with_hint(error: Exception, folder: RunFolder) -> Exception:
     """The same error, saying how to go on with what was recorded; an empty folder goes away."""
     import shutil
 
+    from novum.app.reading import to_type
     from novum.errors import RunBusy
 
     if isinstance(error, RunBusy):
@@ -75,6 +76,7 @@ def _with_hint(error: Exception, folder: RunFolder) -> Exception:
     if is_empty:
         shutil.rmtree(folder.path, ignore_errors=True)
         return error
-    hint = f"What was done is in {folder.path}; `novum resume {folder.name}` goes on from there."
+    how = f"`novum resume {to_type(folder.path)}`"
+    hint = f"What was done is in {folder.path}; {how} goes on from there."
     error.args = (f"{error}\n{hint}", *error.args[1:])
     return error
