@@ -47,7 +47,7 @@ def test_a_fork_is_made_resumed_and_compared_with_its_parent(recorded: Path) -> 
         "replay", "first", *where, "--fork", "p0-1", "--policy", "greedy", "--directive", "Hurry.",
         "--name", "child",
     )  # fmt: skip
-    assert said.exit_code == 0 and "novum resume child" in said.stdout
+    assert said.exit_code == 0 and f"novum resume {recorded / 'child'}" in said.stdout
     assert novum("resume", "child", *where, "--plain").exit_code in (0, 3, 4)
     told = json.loads(novum("diff", "first", "child", *where, "--json").stdout)
     assert told["shared_events"] > 20 and ["policy", "frontier", "greedy"] in told["settings"]
