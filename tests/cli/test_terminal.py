@@ -138,7 +138,7 @@ def test_a_run_and_its_chat_share_a_terminal(tmp_path: Path) -> None:
     terminal.until("p0-1 waits")
     terminal.press("\x03")
     assert terminal.end() == 130, terminal.shown[-3000:]
-    assert "novum resume one" in terminal.shown
+    assert f"novum resume {tmp_path / 'one'}" in terminal.shown.replace("\r\n", "")
     again = Terminal("resume", str(tmp_path / "one"), "--chat", cache=tmp_path / "cache")
     again.until("p0-1 (plan)")
     again.press("/stop\r")
