@@ -66,7 +66,8 @@ async def ask(
     if usage["cost_usd"] is None:
         event["spent"]["unpriced_tokens"] = usage["tokens"]
     lab.note(EVENT, key, event)
-    lab.casting.note_cost(spec, usage["tokens"], usage["cost_usd"])
+    if lab.has_ensembles:
+        lab.casting.note_cost(spec, usage["tokens"], usage["cost_usd"])
     lab.budget.spend(tokens=usage["tokens"], cost_usd=cost_usd)
     return answer
 

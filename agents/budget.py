@@ -47,8 +47,6 @@ class Budget:
     """Wall seconds set aside for certification."""
     ablation_s: float = 0.0
     """Wall seconds set aside for taking the champion's changes out, once there may be one."""
-    n_experiments: int = 0
-    """As of the last look."""
     started_s: float = field(default=0.0)
     _n_timed: int = 0
 
@@ -107,7 +105,6 @@ class Budget:
         `n_experiments` counts those under way, so that threads together never begin too many.
         """
         limits = self.limits
-        self.n_experiments = n_experiments
         if self.has_all_experiments(n_experiments):
             were = "was" if n_experiments == 1 else "were"
             return f"{counted(n_experiments, 'experiment')} {were} done"
@@ -131,14 +128,14 @@ class Budget:
         if reason := self.model_spent():
             raise BudgetExhausted(f"{reason}; no model is asked any more")
 
-    def left(self) -> BudgetLeft:
-        """What may still be spent on search."""
+    def left(self, n_experiments: int) -> BudgetLeft:
+        """What may still be spent on search, where so many experiments were begun."""
         limits, seconds = self.limits, self.search_s()
         trials = None
         if seconds is not None and self.trial_s > 0:
             trials = max(0, int(seconds / self.trial_s * self.n_slots))
         return BudgetLeft(
-            experiments=_minus(limits.experiments, self.n_experiments),
+            experiments=_minus(limits.experiments, n_experiments),
             wall_s=None if seconds is None else max(0.0, round(seconds, 1)),
             trials=trials,
             tokens=_minus(limits.tokens, self.tokens),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from novum.agents.lab import Lab
     from novum.lab.archive import Conflict
 
-CARRIED = "carried"
+CARRIED, CLASHED = "carried", "clashed"
 OWNER = "carry:"
 """How the proposal of a candidate begins that was put together: `carry:` and who asked for it."""
 MAX_SHOWN = 8
@@ -47,8 +47,8 @@ def put_together(lab: Lab, owner: str, base: str, carry: tuple[str, ...]) -> str
     known = findings.by_ideas.get(ideas)
     if known is None:
         known = freeze(lab, owner, base, files, ideas)
-    if left:
-        lab.note("clashed", owner, {"base": known, "left_out": left})
+    if left and lab.recorded(CLASHED, owner) is None:  # asked again, it clashes as it did
+        lab.note(CLASHED, owner, {"base": known, "left_out": left})
         findings.note_clashes(left)
     return known
 
@@ -88,8 +88,11 @@ def freeze(
         {"Proposal": OWNER + owner},
         made_s,
     )
+    key, carried = f"{owner}/{tree}", {"tree": tree, "ideas": list(ideas)}
     if tree in findings.nodes:  # other ideas that come to the same files
-        findings.by_ideas[ideas] = tree
+        if lab.recorded(CARRIED, key) is None:
+            lab.note(CARRIED, key, carried)
+            findings.note_same(ideas, tree)
         return tree
     candidate = Candidate(
         tree=tree,
@@ -101,7 +104,7 @@ def freeze(
         created_s=lab.clock(),
     )
     with lab.ledger.batch():
-        lab.note(CARRIED, f"{owner}/{tree}", {"tree": tree, "ideas": list(ideas)})
+        lab.note(CARRIED, key, carried)
         kept = lab.ledger.add_candidate(candidate)
     findings.note_candidate(kept, carried=ideas)
     return tree

@@ -156,8 +156,6 @@ async def confirm(
             created_s=lab.clock(),
         )
     )
-    for trial in lab.ledger.trials(proposal=id):  # those of a process that was cut off
-        lab.window.add(trial)
     fixed = {"alpha_headline": design["alpha"], "confirm_trials": design.get("trials")}
     win = lab.terms.win.model_copy(update=fixed)
     terms = replace(lab.terms, win=win)
@@ -166,9 +164,10 @@ async def confirm(
         facts = lab.facts(proposal, tree, reference, aim="certify", terms=terms)
         judgement = judge(facts)
         if judgement.verdict is not None:
-            lab.add_verdict(judgement.verdict, judgement.evidence, facts)
-            if judgement.verdict.label is Label.CONFIRMED:
-                lab.ledger.set_champion(tree, judgement.verdict.id)
+            with lab.ledger.batch():  # a kill in between would leave it without its crown
+                lab.add_verdict(judgement.verdict, judgement.evidence, facts)
+                if judgement.verdict.label is Label.CONFIRMED:
+                    lab.ledger.set_champion(tree, judgement.verdict.id)
             lab.close_session(id)
             return judgement.verdict
         assert judgement.more is not None

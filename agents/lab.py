@@ -43,6 +43,7 @@ from novum.lab.records import (
     Proposal,
     Purpose,
     Trial,
+    TrialStatus,
     Verdict,
 )
 from novum.lab.run import RunFolder
@@ -232,6 +233,11 @@ class Lab:
 
     # --- who plays ---
 
+    @property
+    def has_ensembles(self) -> bool:
+        """Whether several models share a role."""
+        return any(isinstance(brain, Ensemble) for brain in self.brains.values())
+
     def player(self, role: str, proposal: str) -> tuple[str, BaseChatModel]:
         """Spec and model that play a role in a proposal; of an ensemble the one that was cast."""
         brain = self.brains[role]
@@ -329,8 +335,10 @@ class Lab:
         self.window.add(trial)
         self.screens.note_trial(self, trial)
         seconds = trial.ended_s - trial.launched_s
+        # One that was cut off says nothing of how long a whole one takes.
+        is_whole = trial.status not in (TrialStatus.LOST, TrialStatus.KILLED)
         is_full = trial.fidelity == "full" and trial.purpose is not Purpose.SMOKE
-        self.budget.spend_trial(seconds, is_full=is_full)
+        self.budget.spend_trial(seconds, is_full=is_full and is_whole)
 
     def add_verdict(self, verdict: Verdict, evidence: Sequence[Evidence], facts: Facts) -> None:
         """Record a verdict with the evidence it rests on and the facts it was computed from."""

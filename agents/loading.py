@@ -6,11 +6,10 @@ import json
 from collections import deque
 from typing import TYPE_CHECKING
 
-from novum.agents.brains.ensemble import Ensemble
 from novum.agents.screens import OFF, SCREEN
 from novum.agents.window import MAX_HISTORY
 from novum.lab.codec import decode
-from novum.lab.records import Candidate, Evidence, Proposal, Purpose, Trial, Verdict
+from novum.lab.records import Candidate, Evidence, Proposal, Verdict
 
 if TYPE_CHECKING:
     from novum.agents.lab import Lab
@@ -32,34 +31,35 @@ KINDS = (
     SCREEN,
     OFF,
 )
-MEASURING = (Purpose.NOISE, Purpose.SCREEN, Purpose.SEARCH, Purpose.RACE, Purpose.ABLATION)
 PAGE = 5_000
 MAX_LESSONS = 3_000
 
 
 def load(lab: Lab) -> None:
-    """Feed the ledger's records, in their order, to the findings, the window and the memory."""
+    """Feed the ledger's records, in their order, to the findings, the window and the memory.
+
+    What the lab knows then is what it knew in the process that recorded them, field by field.
+    """
     ledger = lab.ledger
-    trials: dict[str, Trial] = {}
-    for purpose in MEASURING:
-        trials.update((t.id, t) for t in ledger.trials(purpose=purpose))
     made: dict[str, tuple[str, ...]] = {}
     carried: dict[str, tuple[str, ...]] = {}
     judged: deque[Verdict] = deque(maxlen=MAX_HISTORY)
     after = 0
-    cast = any(isinstance(brain, Ensemble) for brain in lab.brains.values())
-    kinds = (*KINDS, *CAST) if cast else KINDS
+    kinds = (*KINDS, *CAST) if lab.has_ensembles else KINDS
     while lines := ledger.lines(after, kinds, PAGE):
         after = lines[-1][0]
+        ended = [key.removeprefix("end:") for _, kind, key, _ in lines if kind == "trial.ended"]
+        trials = ledger.trials_of(ended)
         for _, kind, key, text in lines:
             match kind:  # the commonest kinds say all in their key
                 case "trial.ended":
-                    if trial := trials.get(key.removeprefix("end:")):
-                        lab.note_trial(trial)
+                    lab.note_trial(trials[key.removeprefix("end:")])
                     continue
                 case "iteration":
                     thread, _, number = key.removeprefix("iteration:").partition("/")
-                    lab.casting.note_outcome(f"p{thread}-{number}", None, None)
+                    id = f"p{thread}-{number}"
+                    lab.casting.note_outcome(id, None, None)
+                    lab.close_session(id)
                     lab.iterations[int(thread)] = int(number) + 1
                     continue
                 case "session":
@@ -72,6 +72,8 @@ def load(lab: Lab) -> None:
                         lab.findings.note_proposal(decode(Proposal, payload))
                 case "moves":
                     made[payload["tree"]] = tuple(payload["made"])
+                case "carried" if payload["tree"] in lab.findings.nodes:
+                    lab.findings.note_same(tuple(payload["ideas"]), payload["tree"])
                 case "carried":
                     carried[payload["tree"]] = tuple(payload["ideas"])
                 case "clashed":
@@ -79,19 +81,20 @@ def load(lab: Lab) -> None:
                 case "candidate":
                     tree = payload["tree"]
                     lab.findings.note_candidate(
-                        decode(Candidate, payload), made.get(tree), carried.get(tree)
+                        decode(Candidate, payload), made.pop(tree, None), carried.pop(tree, None)
                     )
                 case "verdict":
                     verdict = decode(Verdict, payload)
+                    is_idea = verdict.proposal in lab.findings.proposals
                     lab.findings.note_verdict(verdict)
                     lab.casting.note_outcome(verdict.proposal, verdict.label, lab.relative(verdict))
                     judged.append(verdict)
-                    lab.window.forget(verdict.proposal)
+                    if not is_idea:  # a confirmation ends with its verdict
+                        lab.close_session(verdict.proposal)
                 case "dropped":
                     id = key.removeprefix("dropped:")
                     lab.findings.note_dropped(id, is_broken=payload["broken"])
                     lab.casting.note_outcome(id, None, None)
-                    lab.window.forget(id)
                 case _ if kind == SCREEN:
                     lab.screens.note_decision(lab, payload)
                 case _ if kind == OFF:
@@ -103,9 +106,6 @@ def load(lab: Lab) -> None:
                     lab.casting.note_cost(payload["brain"], payload["tokens"], cost_usd)
     for verdict in judged:
         lab.window.note_verdict(verdict, tests_of(ledger, verdict))
-    for proposal in lab.findings.proposals:  # those under way need all their trials
-        for trial in ledger.trials(proposal=proposal):
-            lab.window.add(trial)
     for lesson in ledger.lessons(last=MAX_LESSONS):
         lab.recent.append(lesson)
         lab.memory.add(lesson)

@@ -57,7 +57,7 @@ def observe(lab: Lab, thread: int, iteration: int, choice: Choice, seed: int) ->
         kind_hint=choice.kind_hint or "",
         frontier=tuple(branch(lab, n) for n in islice(allowed, MAX_BRANCHES)),
         directives=lab.directives.texts(),
-        budget=lab.budget.left(),
+        budget=lab.budget.left(findings.n_proposals),
         kinds=tuple(findings.kinds[k] for k in sorted(findings.kinds)),
         lessons=tuple(describe(x) for x in recalled),
         failures=failures(lab),

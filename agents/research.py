@@ -152,7 +152,10 @@ class Thread:
                     await self.wait_for_findings(out["idle"])
             elif out.get("label") == Label.PROMISING:
                 lab.update_reserve()
-                if is_long(lab.budget.left()) and lab.findings.head.tree == out["candidate"]:
+                if (
+                    is_long(lab.budget.left(lab.findings.n_proposals))
+                    and lab.findings.head.tree == out["candidate"]
+                ):
                     await confirm_head(lab)
 
     async def iterate(self, begin: State | Command[Any] | None) -> dict[str, Any] | None:

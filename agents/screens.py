@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from novum.agents.lab import Lab
 
 PLAN, SCREEN, OFF = "screen.plan", "screen", "screen.off"
+AHEAD = ("tree", "reference", "gain", "weight")
+"""What is kept of a decision until the full trial."""
 LEAST_NOISE = 1e-4
 """Noise as a fraction of the score, where the metric has none."""
 
@@ -71,7 +73,7 @@ class Screens(Screening):
         """It was decided whether a candidate goes on."""
         self.n_behind += decided["is_behind"]
         if decided["goes_on"]:
-            self._ahead[decided["proposal"]] = decided
+            self._ahead[decided["proposal"]] = {name: decided[name] for name in AHEAD}
         else:
             lab.findings.note_screened_out(decided["proposal"])
 

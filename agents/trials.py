@@ -142,7 +142,8 @@ async def run_once(lab: Lab, order: Order, effect: str) -> tuple[Trial, bool]:
         if launched and launched[0].status is TrialStatus.LAUNCHED:
             is_stop = isinstance(error, asyncio.CancelledError)
             reason = "the run was told to stop" if is_stop else repr(error)[:500]
-            lab.ledger.end_trial(launched[0].id, TrialStatus.KILLED, error=reason)
+            ended = lab.ledger.end_trial(launched[0].id, TrialStatus.KILLED, error=reason)
+            lab.note_trial(ended)
         raise
     else:
         if result is None:

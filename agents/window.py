@@ -40,13 +40,6 @@ class TrialWindow:
         elif trial.purpose in (Purpose.NOISE, Purpose.RACE):
             self._shared.append(trial)
 
-    def load(self, trials: Iterable[Trial], under_way: Iterable[str]) -> None:
-        """Take in the trials of an earlier process; only proposals under way keep their own."""
-        for trial in trials:
-            self.add(trial)
-        keep = set(under_way)
-        self._own = {k: v for k, v in self._own.items() if k in keep}
-
     def for_proposal(self, proposal: str, reference: str) -> tuple[Trial, ...]:
         """The trials that a verdict on a proposal may rest on."""
         found = dict(self._noise)

@@ -113,6 +113,22 @@ def test_an_effect_asked_twice_is_one_trial_whatever_became_of_it(ledger: Ledger
     assert ledger.counts()["trials"] == 1
 
 
+def test_a_trial_that_died_with_its_process_ended_when_that_was_last_heard_of(
+    tmp_path: Path,
+) -> None:
+    at = [100.0]
+    with Ledger.create(tmp_path / "ledger.db", clock=lambda: at[0]) as ledger:
+        trials = [launch(ledger, "one"), launch(ledger, "two")]
+        at[0] = 130.0
+        ledger.append("step", {}, "step:1")
+        at[0] = 90_000.0  # nobody worked in between
+        lost = ledger.mark_lost()
+        assert [(t.id, t.ended_s) for t in lost] == [(t.id, 130.0) for t in trials]
+        assert ledger.spent() == {"trial_s": 60.0}
+        assert ledger.events()[-1].at_s == 90_000.0
+        ledger.verify()
+
+
 def test_each_trial_of_a_tree_draws_the_next_seed(ledger: Ledger) -> None:
     seeds = [launch(ledger, f"e{i}").seed for i in range(3)]
     assert seeds == [draw_seed("secret", "tree1", i) for i in range(3)]

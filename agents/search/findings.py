@@ -125,6 +125,10 @@ class Findings(Standing):
         if proposal is not None:
             self._note_sources(proposal, node, new)
 
+    def note_same(self, ideas: tuple[str, ...], tree: str) -> None:
+        """Put together, these ideas come to a candidate that is known under others."""
+        self.by_ideas[ideas] = tree
+
     def _note_sources(self, proposal: Proposal, node: Node, new: tuple[str, ...]) -> None:
         for idea in new:
             source = self.sources.get(idea)
@@ -163,6 +167,7 @@ class Findings(Standing):
             or not isfinite(trial.metric)
             or trial.fidelity != "full"
             or trial.split != "search"
+            or trial.purpose is Purpose.SMOKE
         ):
             return
         if trial.purpose in (*UNSELECTED, Purpose.SEARCH, Purpose.ABLATION):
@@ -210,11 +215,13 @@ class Findings(Standing):
         self._credit(proposal, verdict)
 
     def note_dropped(self, proposal_id: str, *, is_broken: bool) -> None:
-        """A proposal ended without a candidate."""
+        """A proposal ended without a candidate. The step that says so may run again."""
         proposal = self.proposals.pop(proposal_id, None)
+        if proposal is None:
+            return
         self.n_closed += 1
         self.since_progress += 1
-        if proposal is not None and is_broken:
+        if is_broken:
             for name in moves_of(proposal.move):
                 self.moves.setdefault(name, MoveRecord()).broken += 1
 

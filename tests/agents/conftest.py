@@ -5,18 +5,31 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from copy import copy
+from dataclasses import fields, is_dataclass, replace
+from enum import Enum
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from pydantic import BaseModel
 
-from novum.agents.lab import Lab
+from novum.agents.brains.ensemble import Casting
+from novum.agents.directives import Directives
+from novum.agents.lab import RECENT, Lab
+from novum.agents.loading import load
 from novum.agents.opening import open_lab
+from novum.agents.screens import Screens
+from novum.agents.search.findings import Findings
+from novum.agents.window import TrialWindow
 from novum.lab.run import RunFolder
+from novum.memory.recall import RunMemory
 from novum.settings import restore_settings
 
 PACK = Path(__file__).parent.parent / "packs" / "climb"
@@ -61,6 +74,97 @@ def make_lab(tmp_path: Path) -> Iterator[MakeLab]:
     yield make
     for stack in stacks.values():
         stack.close()
+
+
+DERIVED = frozenset({"_gains", "is_due"})
+"""Fields that are made of the others when they are needed, or told by whoever opens the lab."""
+
+
+def plain(value: Any) -> Any:
+    """Nested dicts and lists of words that are equal when two values are: floats to the last bit,
+    dicts in their order."""
+    if is_dataclass(value) and not isinstance(value, type):
+        found = {f.name: getattr(value, f.name) for f in fields(value) if f.name not in DERIVED}
+        return {name: plain(part) for name, part in found.items()}
+    match value:
+        case Enum():
+            return str(value)
+        case bool() | None | str() | int():
+            return value
+        case float() | np.generic():
+            return float(value).hex()
+        case np.ndarray():
+            return [list(value.shape), [float(x).hex() for x in value.ravel()]]
+        case Mapping():
+            return {
+                "keys": [plain(k) for k in value],
+                **{str(k): plain(v) for k, v in value.items()},
+            }
+        case list() | tuple() | deque():
+            return [plain(part) for part in value]
+        case set() | frozenset():
+            return sorted(plain(part) for part in value)
+        case BaseModel():
+            return plain(dict(value))
+        case TrialWindow() | RunMemory() | Directives():
+            return {name: plain(part) for name, part in vars(value).items()}
+    raise TypeError(f"{type(value)} has no plain form")
+
+
+def known_by(lab: Lab) -> dict[str, Any]:
+    """What a lab's decisions rest on, besides the ledger itself."""
+    budget = lab.budget
+    memory: Any = getattr(lab.memory, "_own", lab.memory)
+    return {
+        "findings": plain(lab.findings),
+        "window": plain(lab.window),
+        "screens": plain(lab.screens),
+        "casting": plain(lab.casting),
+        "directives": plain(lab.directives),
+        "iterations": plain(dict(sorted(lab.iterations.items()))),
+        "recent": plain(lab.recent),
+        "lessons": plain([memory._lessons, memory._postings, memory._counts]),
+        "budget": plain([budget.trial_s, budget._n_timed, budget.gpu_s]),
+        "spent": plain([budget.tokens, budget.cost_usd]),
+    }
+
+
+def read_back(lab: Lab) -> Lab:
+    """Another lab that knows what the ledger of this one says, and nothing else."""
+    again = copy(lab)  # not made anew: that would read the pack again at every step
+    again.memory, again.window, again.casting = RunMemory(), TrialWindow(), Casting()
+    again.screens, again.directives = Screens(fidelity=lab.screens.fidelity), Directives()
+    again.findings = Findings(lab.findings.better, move_kinds=lab.findings.move_kinds)
+    again.sessions, again.iterations, again.candidates, again.static = {}, {}, {}, {}
+    again.recent = deque(maxlen=RECENT)
+    again.budget = replace(lab.budget, trial_s=0.0, gpu_s=0.0, tokens=0, cost_usd=0.0, _n_timed=0)
+    with lab.run.ledger(read_only=True) as again.ledger:
+        again.directives.read(again.ledger.directives(standing=True))
+        load(again)
+        spent = again.ledger.spent()
+        again.budget.tokens = int(spent.get("tokens", 0))
+        again.budget.cost_usd = spent.get("cost_usd", 0.0)
+    return again
+
+
+def unlike(a: Any, b: Any, where: str = "") -> Iterator[str]:
+    """Where two plain values differ."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in dict.fromkeys((*a, *b)):
+            yield from unlike(a.get(key), b.get(key), f"{where}.{key}")
+    elif a != b:
+        yield f"{where}: {a!r:.300} is read back as {b!r:.300}"
+
+
+def differences(lab: Lab) -> list[str]:
+    """What a lab knows and its ledger does not, or the other way round."""
+    return list(unlike(known_by(lab), known_by(read_back(lab))))
+
+
+@pytest.fixture
+def as_recorded() -> Callable[[Lab], list[str]]:
+    """Compares what a lab knows with what another one reads from its ledger."""
+    return differences
 
 
 Reply = Callable[["StubHandler"], None]

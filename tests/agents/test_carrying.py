@@ -78,6 +78,41 @@ async def test_a_clash_is_left_out_recorded_and_shown_with_what_both_wanted(make
     assert put_together(lab, "p0-5", one, ("p0-1", "p0-2")) == made
 
 
+async def test_other_ideas_that_come_to_the_same_files_are_known_after_a_resume(
+    make_lab: Any, as_recorded: Any
+) -> None:
+    lab = await start(make_lab)
+    first, last = lines(lab)
+    change(lab, "p0-1", first, b"# one\n" + first)
+    change(lab, "p0-2", last, last + b"# two\n")
+    files = lab.archive.files(lab.findings.start)
+    name = next(n for n, text in files.items() if first in text)
+    both = files[name].replace(first, b"# one\n" + first).replace(last, last + b"# two\n")
+    lab.add_proposal(
+        Proposal("p0-3", 0, 3, "both", Kind.DATA, (lab.findings.start,), "b", {"note": 1})
+    )
+    made = lab.freeze(lab.findings.proposals["p0-3"], {**files, name: both}, "do both", ())
+    assert put_together(lab, "p0-4", lab.findings.start, ("p0-1", "p0-2")) == made
+    assert lab.findings.by_ideas["p0-1", "p0-2"] == lab.findings.by_ideas[("p0-3",)] == made
+    assert not as_recorded(lab)
+    again = make_lab(policy="frontier")
+    assert again.findings.by_ideas["p0-1", "p0-2"] == made
+    assert not as_recorded(again)
+
+
+async def test_a_clash_that_is_met_again_for_the_same_purpose_counts_once(
+    make_lab: Any, as_recorded: Any
+) -> None:
+    lab = await start(make_lab)
+    first, _ = lines(lab)
+    change(lab, "p0-1", first, b"# one way\n" + first)
+    change(lab, "p0-2", first, b"# another way\n" + first)
+    for _ in range(2):  # as when a run is resumed and certified once more
+        put_together(lab, "final", lab.findings.start, ("p0-1", "p0-2"))
+        assert lab.findings.sources["p0-2"].n_clashed == 1
+        assert not as_recorded(lab)
+
+
 async def test_a_banned_technique_is_carried_no_further(make_lab: Any) -> None:
     from novum.lab.records import Directive
 

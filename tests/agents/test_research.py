@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -224,6 +225,18 @@ async def test_gpu_hours_end_the_search(make_lab: Any) -> None:
     assert not lab.stop_reason()
     lab.budget.spend_trial(2.0, is_full=True)
     assert "GPU hours are spent" in lab.stop_reason()
+
+
+async def test_a_trial_that_was_cut_off_does_not_tell_how_long_one_takes(make_lab: Any) -> None:
+    lab = make_lab()
+    start = add_start(lab)
+    order = Order(start.tree, start.proposal, Purpose.SEARCH, "one")
+    known = await run_order(lab, order)
+    before = lab.budget.trial_s
+    assert before == pytest.approx(known.ended_s - known.launched_s)
+    for status in (TrialStatus.LOST, TrialStatus.KILLED):
+        lab.note_trial(replace(known, id=status, status=status, ended_s=known.launched_s + 9_000))
+    assert lab.budget.trial_s == before
 
 
 async def test_a_directive_is_read_by_the_planner_obeyed_and_stops_the_run(make_lab: Any) -> None:

@@ -328,10 +328,12 @@ class Ledger(Queries):
         log_blob: str = "",
         error: str = "",
         self_reported: bool = False,
+        ended_s: float | None = None,
     ) -> Trial:
         """Record how a trial ended, once. A second call with the same content does nothing.
 
-        `observed["gpu_s"]`, where given, counts towards the GPU budget.
+        It ended now, unless `ended_s` says when. `observed["gpu_s"]`, where given, counts towards
+        the GPU budget.
 
         Raises:
             UnknownName: there is no such trial.
@@ -359,7 +361,7 @@ class Ledger(Queries):
             if body["status"] != TrialStatus.LAUNCHED:
                 _same(f"trial {trial_id}", {k: body[k] for k in ended}, ended)
                 return decode(Trial, body)
-            at_s = self._clock()
+            at_s = self._clock() if ended_s is None else max(ended_s, body["launched_s"])
             spent = {"trial_s": max(0.0, at_s - body["launched_s"])}
             if "gpu_s" in ended["observed"]:
                 spent["gpu_s"] = float(ended["observed"]["gpu_s"])
@@ -374,12 +376,15 @@ class Ledger(Queries):
         """End, as `lost`, every trial that is still `launched` and whose process is gone.
 
         Called at resume, under the run folder's lock: then nothing of the earlier process lives.
+        They ended when the last event was recorded, not after the days that nobody worked.
         """
         reason = error or "the process that ran it ended before the trial did"
+        gone = [t for t in self.trials(status=TrialStatus.LAUNCHED) if not is_alive(t)]
+        last = self.events(self.anchor().seq - 1, limit=1)
+        ended_s = last[0].at_s if last else None
         return tuple(
-            self.end_trial(trial.id, TrialStatus.LOST, error=reason)
-            for trial in self.trials(status=TrialStatus.LAUNCHED)
-            if not is_alive(trial)
+            self.end_trial(trial.id, TrialStatus.LOST, error=reason, ended_s=ended_s)
+            for trial in gone
         )
 
     # --- proof ---------------------------------------------------------------------------------
@@ -534,7 +539,9 @@ class Ledger(Queries):
             event, is_new = self._append(connection, kind, payload, f"{kind}:{id}")
             if not is_new:
                 _same(f"{kind} {id}", event.payload, payload)
-            return decode(type(record), event.payload)
+                return decode(type(record), event.payload)
+            # As it will be read back: of what is nested in it the order may be another one.
+            return decode(type(record), json.loads(canonical(event.payload)))
 
     def _close_directive(self, id: str, status: Literal["withdrawn", "done"]) -> Directive:
         with self._writing() as connection:

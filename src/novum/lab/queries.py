@@ -34,6 +34,8 @@ from novum.lab.store import shown, translated
 
 R = TypeVar("R", bound=Record)
 EVENT = tuple(t.events.c)
+MAX_NAMED = 500
+"""Ids in one query: some databases take a thousand parameters and no more."""
 
 
 class Queries:
@@ -118,6 +120,17 @@ class Queries:
         asked |= {"status": status, "split": split}
         where = {k: str(v) for k, v in asked.items() if v is not None}
         return self._many(t.trials, Trial, where, last)
+
+    def trials_of(self, ids: Sequence[str]) -> dict[str, Trial]:
+        """The trials of these ids, as far as there are such."""
+        found: dict[str, Trial] = {}
+        c = t.trials.c
+        with self._reading() as connection:
+            for i in range(0, len(ids), MAX_NAMED):
+                statement = select(c.id, c.body).where(c.id.in_(ids[i : i + MAX_NAMED]))
+                rows = connection.execute(statement)
+                found.update((id, decode(Trial, json.loads(body))) for id, body in rows)
+        return found
 
     def evidence(
         self, *, proposal: str | None = None, tree: str | None = None, last: int | None = None
