@@ -58,10 +58,7 @@ def bring(lab: Lab, files: Mapping[str, bytes], idea: str) -> dict[str, bytes] |
     source = lab.findings.sources[idea]
     if source.is_named:
         try:
-            name, _, value = idea.partition("=")
-            if value:
-                return lab.moves.set_constant(name, value, files)
-            return lab.moves.apply(name, files)
+            return lab.moves.make(idea, files)
         except DoesNotApply:
             pass  # as it was coded then it may still fit
     for before, after in source.commits:

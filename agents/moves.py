@@ -33,6 +33,23 @@ class PlaybookMoves:
             raise DoesNotApply(f"the playbook has no technique {name!r}; it has {known}")
         return playbook.apply_move(self.techniques[name], files)
 
+    def make(self, move: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
+        """All files after a move as lineages name it: a technique, or `CONSTANT=value`.
+
+        Raises:
+            DoesNotApply: it does not fit these files.
+        """
+        name, _, value = move.partition("=")
+        return self.set_constant(name, value, files) if value else self.apply(name, files)
+
+    def fits(self, move: str, files: Mapping[str, bytes]) -> bool:
+        """Whether a move can be made on these files."""
+        try:
+            self.make(move, files)
+        except DoesNotApply:
+            return False
+        return True
+
     def constants(self, files: Mapping[str, bytes]) -> dict[str, str]:
         """What may be turned, by name, as it is written."""
         if self.pack.manifest.perturb == "constants":

@@ -55,6 +55,7 @@ def observe(lab: Lab, thread: int, iteration: int, choice: Choice, seed: int) ->
         mode=choice.mode,
         parents=parents,
         kind_hint=choice.kind_hint or "",
+        also=tuple(choice.also),
         frontier=tuple(branch(lab, n) for n in islice(allowed, MAX_BRANCHES)),
         directives=lab.directives.texts(),
         budget=lab.budget.left(findings.n_proposals),
@@ -120,7 +121,8 @@ def techniques(lab: Lab, applicable: frozenset[str], *, any_base: bool) -> tuple
             continue
         record = lab.findings.moves.get(name, nothing)
         source = lab.findings.sources.get(name)
-        is_known = any_base and source is not None and source.n_run > 0
+        is_suspect = source is not None and source.is_suspect
+        is_known = any_base and source is not None and source.n_run > 0 and not is_suspect
         before = lab.experience.moves.get(name, unheard)
         found.append(
             Technique(
@@ -132,6 +134,7 @@ def techniques(lab: Lab, applicable: frozenset[str], *, any_base: bool) -> tuple
                 tried=record.tried,
                 won=record.won,
                 broken=record.broken,
+                is_suspect=is_suspect,
                 gain_sum=round(record.gain_sum, 6),
                 weight=record.weight,
                 earlier_gain_sum=round(before.gain_sum, 6),

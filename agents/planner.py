@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
@@ -21,8 +22,9 @@ from novum.agents.search.findings import CARRY
 from novum.agents.search.naming import attempt_key
 from novum.agents.search.node import COMPOSED, Node
 from novum.agents.search.protocol import Choice
+from novum.agents.situation import moves_of
 from novum.agents.state import State
-from novum.errors import ToolError
+from novum.errors import DoesNotApply, ToolError
 from novum.lab.counted import counted
 from novum.lab.records import Json, Kind, Proposal
 from novum.memory.novelty import Attempt, find_duplicate
@@ -69,7 +71,12 @@ async def plan(state: State, runtime: Runtime[Lab]) -> State:
         return {"proposal": handed_in, "reference": reference}
     if lab.brain_names["planner"] == EXTERNAL:
         return {"idle": lab.control.reason or "what was handed in cannot be tried"}
-    desk = Desk(precedents=lab.memory, check_proposal=lambda p: check(lab, situation, p))
+
+    def check_proposal(proposed: Proposed) -> None:
+        check(lab, situation, proposed)
+        check_together(lab, situation, proposed)
+
+    desk = Desk(precedents=lab.memory, check_proposal=check_proposal)
     opening = HumanMessage(
         render("planner", s=situation, task=bounded(lab.pack.task, MAX_TASK)),
         additional_kwargs={"situation": situation.model_dump(mode="json")},
@@ -211,6 +218,7 @@ def choose_where(lab: Lab, thread: int, id: str) -> tuple[Choice, str, int]:
         hint,
         carry=() if known.get("carries") else None,
         resolve=known.get("resolve", ""),
+        also=tuple(Kind(kind) for kind in known.get("also", ())),
     )
     return choice, known["reference"], known["random"]
 
@@ -241,6 +249,8 @@ def choose_now(lab: Lab, thread: int, id: str) -> Json:
         known["carries"] = True
     if choice.resolve:
         known["resolve"] = choice.resolve
+    if choice.also:
+        known["also"] = list(choice.also)
     if lab.directives.standing:
         known["directives"] = [d.id for d in lab.directives.standing]
     return known
@@ -319,6 +329,36 @@ def check(lab: Lab, situation: Situation, proposed: Proposed) -> None:
         raise ToolError(f"that was tried{where} as {before}; propose something else")
     if not proposed.move and not situation.allow_repeat:
         refuse_reworded(lab, parents, proposed.hypothesis, any_base=situation.any_base)
+
+
+def check_together(lab: Lab, situation: Situation, proposed: Proposed) -> None:
+    """Where several new changes may be put into one candidate, refuse those that stand in each
+    other's way on the first parent, and one that is known already and carried where it helps.
+
+    Raises:
+        ToolError: with what stands in the way.
+    """
+    named = moves_of(proposed.move)
+    if not situation.also or not named or proposed.move.get("merge"):
+        return
+    if len(named) == 1 and situation.any_base and not situation.allow_repeat:
+        source = lab.findings.sources.get(named[0])
+        if source is not None and source.n_run and not source.is_suspect:
+            raise ToolError(
+                f"{named[0]} was tried with others and is carried where it helps; propose "
+                "something else"
+            )
+    if len(named) > 1 + len(situation.also):
+        return  # what an earlier run ended with: the coder leaves out what does not fit
+    base = lab.archive.files((proposed.parents or (situation.head.tree,))[0])
+    files: Mapping[str, bytes] = base
+    for name in named:
+        try:
+            files = lab.moves.make(name, files)
+        except DoesNotApply as error:
+            if lab.moves.fits(name, base):
+                raise ToolError(f"{name} does not go with the others: {error}") from error
+            # A coder has to make it fit in any case.
 
 
 def refuse_reworded(lab: Lab, parents: tuple[str, ...], hypothesis: str, *, any_base: bool) -> None:

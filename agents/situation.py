@@ -42,6 +42,8 @@ class Technique(BaseModel, frozen=True):
     won: int = 0
     broken: int = 0
     """Times it did not apply or did not run."""
+    is_suspect: bool = False
+    """Whether it failed together with other new changes, so that it has to be tried alone."""
     gain_sum: float = 0.0
     """Sum of measured gains, shared among the moves of one experiment."""
     weight: float = 0.0
@@ -106,6 +108,8 @@ class Situation(BaseModel, frozen=True):
     parents: tuple[Branch, ...]
     """What the search policy suggests to start from; two or more to combine."""
     kind_hint: str = ""
+    also: tuple[str, ...] = ()
+    """Kinds of further new changes that may go into the same proposal, by their names."""
     frontier: tuple[Branch, ...] = ()
     directives: tuple[str, ...] = ()
     budget: BudgetLeft = BudgetLeft()

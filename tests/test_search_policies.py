@@ -227,7 +227,7 @@ def test_an_index_fed_with_the_same_records_chooses_the_same_after_ideas_were_se
     monkeypatch.setattr("novum.agents.search.effects.MAX_IDEAS", 48)
     monkeypatch.setattr("novum.agents.search.effects.KEEP", 36)
     run = Campaign(landscapes(8)[0], make_policy("frontier"), 400, 8)
-    again = Findings("higher")
+    again = Findings("higher", move_kinds=run.kinds)
     follow(run.findings, again, monkeypatch)
     run.run()
     assert run.findings.effects.settled == again.effects.settled != {}
@@ -271,7 +271,7 @@ def test_the_cheap_fidelity_correlates_as_it_was_told_to() -> None:
 def test_a_simulated_campaign_repeats_and_stays_within_its_budget() -> None:
     task = ("additive", "frontier", 100, 5)
     first = campaign(task)
-    assert first == campaign(task) and first.cost <= 105
+    assert first == campaign(task) and first.cost <= 105 + 1e-6
     assert "| 100 | additive | frontier |" in render([first])
 
 

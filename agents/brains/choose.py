@@ -41,22 +41,20 @@ def choose(situation: Situation, n_refused: int = 0) -> Step:
     if situation.mode == "combine" and len(situation.parents) > 1:
         if step := combine(situation):
             return step
-    if step := repeat_recipe(situation):
+    if not n_refused and (step := repeat_recipe(situation)):
         return step
     drawn = sorted(
         ((draw(t, situation, rng), t) for t in open_techniques(situation)),
         key=lambda pair: (-pair[0], pair[1].name),
     )
     constant = perturb(situation, rng)
-    bundle = pick_bundle(drawn, situation)
+    # What was refused may have been that two do not go together.
+    room = 1 if n_refused else 1 + len(situation.also)
+    bundle = pick_bundle(drawn, situation, room)
     if bundle and (drawn[0][0] > CONSTANT_GAIN or constant is None):
         return propose_techniques(bundle, situation)
     if constant is not None:
-        fact, value = constant
-        text = f"{fact.name} = {fact.value} is not the best value; {value} lowers the loss"
-        if situation.better == "higher":
-            text = f"{fact.name} = {fact.value} is not the best value; {value} does better"
-        return _propose(situation, text, "constants", {"set": {fact.name: value}})
+        return propose_constants(constant, situation, rng, room)
     return ("nothing_left", {"reason": "every technique and constant was tried on this candidate"})
 
 
@@ -110,21 +108,25 @@ def draw(technique: Technique, situation: Situation, rng: Random) -> float:
     return rng.gauss(mean, 1 / sqrt(precision))
 
 
-def pick_bundle(drawn: list[tuple[float, Technique]], situation: Situation) -> list[Technique]:
-    """The best techniques to try as one proposal: one, or several while trials are scarce.
+def pick_bundle(
+    drawn: list[tuple[float, Technique]], situation: Situation, room: int = 1
+) -> list[Technique]:
+    """The best techniques to try as one proposal: one, as many as the search can tell apart
+    (`room`), or several while trials are scarce.
 
     When far more techniques look good than the budget can test one by one, the strongest of
-    different kinds are stacked; the race still judges the stack as a whole.
+    different kinds are stacked; the race still judges the stack as a whole. What failed beside
+    others is tried alone, so that what is to blame is found.
     """
     if not drawn:
         return []
-    size = bundle_size(drawn, situation)
     chosen = [drawn[0][1]]
+    size = 1 if must_be_alone(chosen[0]) else max(room, bundle_size(drawn, situation))
     for wish_new_kind in (True, False):
         for gain, technique in drawn[1:]:
             if len(chosen) >= size or gain < CONSTANT_GAIN:
                 break
-            if technique in chosen or technique.broken:
+            if technique in chosen or must_be_alone(technique):
                 continue
             if wish_new_kind and technique.kind in {t.kind for t in chosen}:
                 continue
@@ -135,6 +137,11 @@ def pick_bundle(drawn: list[tuple[float, Technique]], situation: Situation) -> l
         if situation.allow_repeat or key not in situation.attempted:
             return part
     return []
+
+
+def must_be_alone(technique: Technique) -> bool:
+    """Whether a technique failed before, so that it could take others down with it."""
+    return bool(technique.broken or technique.is_suspect)
 
 
 def bundle_size(drawn: list[tuple[float, Technique]], situation: Situation) -> int:
@@ -158,9 +165,29 @@ def propose_techniques(bundle: list[Technique], situation: Situation) -> Step:
         text, kind = bundle[0].hypothesis, bundle[0].kind
     else:
         names = ", ".join(t.name for t in bundle)
-        text = f"Stacked, {names} help together: " + " ".join(t.hypothesis for t in bundle)
+        how = f"Each of {names} helps: " if situation.also else f"Stacked, {names} help together: "
+        text = how + " ".join(t.hypothesis for t in bundle)
         kind = bundle[0].kind if len({t.kind for t in bundle}) == 1 else "combination"
     return _propose(situation, text, kind, {"apply": [t.name for t in bundle]})
+
+
+def propose_constants(
+    first: tuple[ConstantFact, str], situation: Situation, rng: Random, room: int
+) -> Step:
+    """A proposal that turns this constant, and others with it where there is room."""
+    turned = {first[0].name: first}
+    for _ in range(room - 1):
+        left = tuple(c for c in situation.constants if c.name not in turned)
+        more = perturb(situation.model_copy(update={"constants": left}), rng)
+        if more is not None:
+            turned[more[0].name] = more
+    does = "does better" if situation.better == "higher" else "lowers the loss"
+    text = "; ".join(
+        f"{fact.name} = {fact.value} is not the best value; {value} {does}"
+        for fact, value in turned.values()
+    )
+    move = {"set": {name: value for name, (_, value) in turned.items()}}
+    return _propose(situation, text, "constants", move)
 
 
 def combine(situation: Situation) -> Step | None:

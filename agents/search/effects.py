@@ -37,6 +37,8 @@ REFRESH = 8
 """Ideas whose priors are brought up to date after a trial, in turn, besides the new ones."""
 WEAKEST = 1e-3
 """Least precision of an idea's prior, in one over squared sds."""
+LEAST_VAR = 1e-12
+"""Of a belief, in squared sds."""
 WORTH = 0.1
 """Sds that an idea has to give to be worth carrying."""
 HOPELESS = 0.03
@@ -173,7 +175,8 @@ class Effects:
             none = np.zeros(0)
             return Gains((), np.zeros((0, len(GRID))), none, none, none)
         mean = self._joint.mean[FIRST:] / sd
-        var = np.diag(self._joint.cov)[FIRST:] / sd**2
+        # While the noise is unknown and taken for far too small, rounding may leave less than 0.
+        var = np.maximum(np.diag(self._joint.cov)[FIRST:] / sd**2, LEAST_VAR)
         tau = np.array([i.tau for i in self.ideas.values()]) * sd**2
         nu = np.array([i.nu for i in self.ideas.values()]) * sd
         # The model's belief with its prior divided out is what the trials alone say.

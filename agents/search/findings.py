@@ -32,6 +32,8 @@ CARRY = "carry"
 """In a move: the known idea that is to be made fit a base with which it clashed."""
 UNSELECTED = (Purpose.NOISE, Purpose.RACE)
 BROKEN = (Label.INVALID,)
+FIRST_TRIED = 10
+"""Ideas of which one does not run, before anything is known."""
 
 
 @dataclass(eq=False)
@@ -43,6 +45,10 @@ class Findings(Standing):
     n_proposals: int = 0
     n_closed: int = 0
     """Proposals that were judged or dropped."""
+    n_tried: int = 0
+    """New ideas of the proposals that were judged, or dropped because they did not run."""
+    n_unfit: int = 0
+    """Of these proposals, those that did not run."""
     moves: dict[str, MoveRecord] = field(default_factory=dict)
     kinds: dict[Kind, KindRecord] = field(default_factory=dict)
     attempts: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
@@ -65,6 +71,11 @@ class Findings(Standing):
     """The youngest candidates that may be built on."""
     best_score: Node | None = None
     """The highest score so far, single trials included: what loops without statistics follow."""
+
+    @property
+    def broken_share(self) -> float:
+        """How likely a new idea is not to run: one of each candidate that did not."""
+        return min(1.0, (1.0 + self.n_unfit) / (FIRST_TRIED + self.n_tried))
 
     def oriented(self, metric: float) -> float:
         """A value of the metric, turned so that higher is better."""
@@ -204,6 +215,10 @@ class Findings(Standing):
             if node is self.best_score:
                 self.best_score = self.head
         if node is not None:
+            if verdict.label not in UNFIT:
+                self._clear(node)
+            self.n_tried += len(node.made)
+            self.n_unfit += bool(node.made) and verdict.label in BROKEN
             before = self.head_score
             node.label = verdict.label
             self._rank(node)
@@ -222,7 +237,10 @@ class Findings(Standing):
         self.n_closed += 1
         self.since_progress += 1
         if is_broken:
-            for name in moves_of(proposal.move):
+            names = moves_of(proposal.move)
+            self.n_tried += max(1, len(names))
+            self.n_unfit += 1
+            for name in names:
                 self.moves.setdefault(name, MoveRecord()).broken += 1
 
     def note_screened_out(self, proposal_id: str) -> None:
@@ -270,8 +288,9 @@ class Findings(Standing):
                 source.n_run += 1
 
     def _note_broken(self, node: Node, *, is_certain: bool) -> None:
-        """A candidate cheats or does not run: its new ideas bear the blame, unless it is the
-        first time that the ones it carries met."""
+        """A candidate cheats or does not run: its new idea bears the blame, unless it is the first
+        time that the ones it carries met. Of several new ones each is suspected, and none blamed.
+        """
         self._top = [entry for entry in self._top if entry[1] != node.tree]
         if node.tree in self.recent:
             self.recent.remove(node.tree)
@@ -281,7 +300,16 @@ class Findings(Standing):
         is_new_alone = is_certain or any(carried <= set(ideas) for ideas in ran)
         for idea in node.made:
             if source := self.sources.get(idea):
-                source.n_broken += 2 if is_new_alone else 1
+                if len(node.made) > 1:
+                    source.is_suspect = True
+                else:
+                    source.n_broken += 2 if is_new_alone else 1
+
+    def _clear(self, node: Node) -> None:
+        """A candidate ran and is no cheat: none of its new ideas was to blame for another."""
+        for idea in node.made:
+            if source := self.sources.get(idea):
+                source.is_suspect = False
 
     def _credit(self, proposal: Proposal, verdict: Verdict) -> None:
         won = verdict.label in GOOD
@@ -297,13 +325,18 @@ class Findings(Standing):
             record.broken += verdict.label in BROKEN
             record.gain_sum += gain / len(names)
             record.weight += 1 / len(names)
-        old = self.kinds.get(proposal.kind, KindRecord(kind=proposal.kind))
-        self.kinds[proposal.kind] = KindRecord(
-            kind=proposal.kind,
-            tried=old.tried + 1,
-            won=old.won + won,
-            gain_sum=old.gain_sum + gain,
-        )
+        kinds = {proposal.kind: 1.0}
+        if len(names) > 1 and not proposal.move.get("merge"):  # each kind has its share
+            of_names = [self.kind_of_idea(name, proposal) for name in names]
+            kinds = {k: of_names.count(k) / len(names) for k in dict.fromkeys(of_names)}
+        for kind, share in kinds.items():
+            old = self.kinds.get(kind, KindRecord(kind=kind))
+            self.kinds[kind] = KindRecord(
+                kind=kind,
+                tried=old.tried + 1,
+                won=old.won + won,
+                gain_sum=old.gain_sum + share * gain,
+            )
         for name, direction in proposal.move.get("direction", {}).items():
             opposite = {"up": "down", "down": "up"}[direction]
             self.directions[name] = direction if won else opposite

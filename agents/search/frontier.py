@@ -1,14 +1,15 @@
-"""The default policy: draw which known ideas to carry, and try one new idea on top of them.
+"""The default policy: draw which known ideas to carry, and try new ideas on top of them.
 
 Every trial measures all ideas that its candidate carries, so what is believed of each rests on many
 trials (`effects`). For each idea one effect is drawn from its posterior; those drawn above zero are
 carried (Thompson sampling over sets of ideas). A harmful idea that got lucky is left out of some
 later sets and found out; small gains add up long before any of them could be proven alone. Now and
 then the best set is measured as it is. Kinds of new ideas are chosen by what they are believed to
-give.
+give. A candidate brings up to three of them, as many as can be expected to run together: its trial
+costs the same, and the model shares what it says among them (group testing).
 
 Source: Thompson 1933; Hill et al. 2017, An efficient bandit algorithm for realtime multivariate
-optimization.
+optimization; Dorfman 1943, The detection of defective members of large populations.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ EXPLOIT = 0.03
 LIKELY = 0.08
 """Chance of being worth carrying below which an idea is not drawn."""
 MAX_BROKEN = 2
+MAX_NEW = 3
+"""New ideas in one candidate."""
+MIN_RUNS = 1 / 3
+"""Least chance that a candidate with several new ideas runs."""
 RESOLVE = 0.1
 """Share of choices that have a coder bring in a good idea that clashes with the others, if any."""
 MIN_CLASHES = 2
@@ -70,7 +75,8 @@ class Frontier:
             return Choice("combine", (base.tree,), carry=others, resolve=idea)
         carry = drawn_set(findings, gains, rng)
         base = nearest(findings, carry)
-        return Choice("improve", (base.tree,), draw_kind(findings, rng), carry)
+        kind, *also = (draw_kind(findings, rng) for _ in range(n_new(findings)))
+        return Choice("improve", (base.tree,), kind, carry, also=tuple(also))
 
 
 def drawn_set(findings: Findings, gains: Gains, rng: Random) -> tuple[str, ...]:
@@ -122,7 +128,16 @@ def strongest(values: dict[str, float]) -> tuple[str, ...]:
 def is_sound(findings: Findings, idea: str) -> bool:
     """Whether an idea may be carried: it ran, and is no cheat."""
     source = findings.sources[idea]
-    return bool(source.n_run) and source.n_broken < MAX_BROKEN
+    return bool(source.n_run) and source.n_broken < MAX_BROKEN and not source.is_suspect
+
+
+def n_new(findings: Findings) -> int:
+    """How many new ideas a candidate may bring: as many as are likely enough to run together."""
+    runs = 1.0 - findings.broken_share
+    n = 1
+    while n < MAX_NEW and runs ** (n + 1) >= MIN_RUNS:
+        n += 1
+    return n
 
 
 def nearest(findings: Findings, ideas: tuple[str, ...]) -> Node:

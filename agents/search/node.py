@@ -70,3 +70,6 @@ class Source:
     """Candidates with it that did not, while nothing else in them explains that."""
     n_clashed: int = 0
     """Times in a row that it could not be merged with the others."""
+    is_suspect: bool = False
+    """Whether a candidate that it was new in together with others cheated or did not run, and none
+    with it new has run since: one of them is to blame, and each is tried alone."""

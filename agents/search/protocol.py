@@ -25,6 +25,9 @@ class Choice:
     are merged into it. `None` takes the parents as they are."""
     resolve: str = ""
     """A known idea that clashes with these, for a coder to make it fit."""
+    also: tuple[Kind, ...] = ()
+    """Kinds of further new ideas that may go into the same candidate, where each has a name by
+    which it can be told from the others."""
 
 
 class SearchPolicy(Protocol):

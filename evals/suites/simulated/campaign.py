@@ -84,7 +84,9 @@ class Campaign:
         self.budget = budget
         self.seed = seed
         self.rng = Random(f"{landscape.name}/{landscape.seed}/{seed}/{budget}")
-        self.findings = Findings("higher")
+        self.kinds: dict[str, Kind] = {}
+        """Of all ideas that were proposed, as runs know those of their playbook."""
+        self.findings = Findings("higher", move_kinds=self.kinds)
         self.ideas: dict[str, Ideas] = {}
         self.made_on: dict[str, Ideas] = {}
         """What was there when an idea was written."""
@@ -136,7 +138,14 @@ class Campaign:
             if new is None:  # nothing is left to add: the parent is measured
                 move = {}
             else:
-                ideas, kind, move = ideas | {new}, kind_of(new), {"apply": [new]}
+                fresh = [new]
+                for hint in choice.also:
+                    more = self.landscape.draw(hint, known | set(fresh), rng)
+                    if more is not None:
+                        fresh.append(more)
+                ideas, move = ideas | set(fresh), {"apply": fresh}
+                self.kinds |= (kinds := {idea: kind_of(idea) for idea in fresh})
+                kind = kind_of(new) if len(set(kinds.values())) == 1 else kind
         proposal = Proposal(
             id=f"p{self.n_proposals}",
             thread=thread,

@@ -60,7 +60,8 @@ def words_of(event: Event) -> str:
             return f"{payload['id']} {one_line(payload['text'])} {payload['action'] or ''}"
         case "choice":
             told = f", told {', '.join(payload['directives'])}" if "directives" in payload else ""
-            return f"{key} {payload['mode']} from {payload['parents'][0][:10]}{told}"
+            room = f", up to {1 + len(payload['also'])} new" if "also" in payload else ""
+            return f"{key} {payload['mode']} from {payload['parents'][0][:10]}{room}{told}"
         case "idea":
             return f"{key} {one_line(payload['refused']) or 'becomes ' + payload['proposal']}"
         case "approval":
