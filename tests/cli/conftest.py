@@ -93,11 +93,20 @@ class Maker:
         self.ledger.add_proposal(Proposal(id, thread, 0, hypothesis, kind, parents, "playbook"))
 
     def judge(
-        self, proposal: str, tree: str, reference: str, label: Label, gain: float, split: str
+        self,
+        proposal: str,
+        tree: str,
+        reference: str,
+        label: Label,
+        gain: float,
+        split: str,
+        *,
+        reason: str = "",
     ) -> Verdict:
         outcome = Outcome.FAIL if label is Label.HACK else Outcome.PASS
+        words = reason or "t 4.2 reached the bound"
         evidence = self.ledger.add_evidence(
-            Evidence(f"e-{proposal}", proposal, tree, "race", outcome, "t 4.2 reached the bound")
+            Evidence(f"e-{proposal}", proposal, tree, "race", outcome, words)
         )
         return self.ledger.add_verdict(
             Verdict(
@@ -106,7 +115,8 @@ class Maker:
                 tree=tree,
                 reference=reference,
                 label=label,
-                reason="won its race" if label is not Label.HACK else "reads the next token",
+                reason=reason
+                or ("reads the next token" if label is Label.HACK else "won its race"),
                 gain=gain,
                 interval=(gain - 0.1, gain + 0.1),
                 p_value=0.002,

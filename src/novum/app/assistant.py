@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from novum.agents.prompting import render
-from novum.app.chat import Chat, Command, readable
+from novum.app.chat import Chat, Command
 from novum.app.cites import ID, Check, check
+from novum.app.wording import readable
 from novum.errors import BrainUnavailable, NovumError, RecordingMiss, UsageError
 from novum.lab.records import Json
 from novum.tools.text import bounded

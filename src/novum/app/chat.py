@@ -18,6 +18,7 @@ from novum.app.questions import answer as answer_question
 from novum.app.reading import to_type
 from novum.app.records import Records
 from novum.app.steering import Steering
+from novum.app.wording import readable
 from novum.errors import NovumError, UsageError
 from novum.lab.archive import Archive
 from novum.lab.ledger import Ledger
@@ -183,10 +184,3 @@ class Chat(Records):
         made = fork(self.run, event, directives=told, author=self.steering.author)
         how = f"novum resume {to_type(made.path)}"
         return f"{made.name} begins as this run was at event {event}; {how}"
-
-
-def readable(text: str) -> str:
-    """Text from records without what could command a terminal."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )

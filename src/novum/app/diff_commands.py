@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated
 
 import typer
@@ -21,9 +20,8 @@ def diff(
 
     Example: novum diff nanochat-1 nanochat-1-fork-1
     """
-    from rich.console import Console
-
     from novum.app.comparison import as_text, compare
+    from novum.app.printing import console
     from novum.app.reading import reading
 
     with reading(first, runs) as a, reading(second, runs) as b:
@@ -31,4 +29,4 @@ def diff(
         if as_json:
             print(json.dumps(found.json()))
         else:
-            Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(as_text(found))
+            console().print(as_text(found))

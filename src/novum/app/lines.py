@@ -10,7 +10,7 @@ from statistics import fmean
 from novum.app.ideas import STEPS
 from novum.app.numbers import percent, percent_range
 from novum.app.story import Story
-from novum.app.wording import MARKS, one_line
+from novum.app.wording import MARKS, one_line, readable
 from novum.lab.records import Event, Json, Purpose, TrialStatus
 
 TOLD = (
@@ -42,7 +42,7 @@ def json_lines(events: list[Event]) -> Iterator[str]:
 def plain_lines(story: Story, events: list[Event]) -> Iterator[str]:
     """Each event of interest as one line; `story` has taken them in already."""
     for event in events:
-        words = _words(story, event)
+        words = readable(_words(story, event)).replace("\n", " ")
         if words:
             yield f"{time.strftime('%H:%M:%S', time.localtime(event.at_s))}  {words}"
 

@@ -205,7 +205,12 @@ class Screen:
                 gain.append(f" ({percent_range(interval)})", "dim")
         number = f"#{idea.number}" if idea.number else "final"
         words = idea.dropped or self.story.in_words(idea.proposal.hypothesis)
-        return Text(f"{mark} {idea.label}", style), Text(number, "cyan"), gain, one_line(words)
+        return (
+            Text(f"{mark} {idea.label}", style),
+            Text(number, "cyan"),
+            gain,
+            Text(one_line(words)),
+        )
 
     def _budgets(self, now: float, width: int) -> Text:
         spent = self.story.spent

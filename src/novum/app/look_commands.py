@@ -12,8 +12,6 @@ import typer
 from novum.app.options import AsJson, Run, Runs
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from novum.app.live import Screen
     from novum.app.reading import Reading
 
@@ -34,6 +32,7 @@ def status(
     """
     from novum.app import proposers
     from novum.app.outcome import closing_lines, outcome_of
+    from novum.app.printing import console
     from novum.app.reading import reading, runs_folder
     from novum.lab.run import list_runs
 
@@ -57,10 +56,10 @@ def status(
             _follow(one)
             outcome = outcome_of(one.run, one.story)
         _print_status(one)
-        out = _console()
+        out = console()
         who = proposers.proposers(one.story)
         if proposers.worth_telling(who):
-            out.print(proposers.table(who), markup=False)
+            out.print(proposers.table(who))
         is_busy = one.run.holder() is not None
         out.print(closing_lines(outcome, one.story, reason=one.story.reason, is_busy=is_busy))
 
@@ -81,6 +80,7 @@ def show(
     Example: novum show champion
     """
     from novum.app import show as showing
+    from novum.app.printing import console
     from novum.app.reading import reading
 
     with reading(run, runs) as one:
@@ -88,7 +88,7 @@ def show(
         if as_json:
             print(json.dumps(showing.as_json(one, found)))
         else:
-            _console().print(showing.as_text(one, found))
+            console().print(showing.as_text(one, found))
 
 
 def report(
@@ -134,17 +134,19 @@ def rebuild_memory(
 
 
 def _print_status(one: Reading) -> None:
+    from rich.text import Text
+
     from novum.app.live import picture_height
     from novum.app.numbers import moment
+    from novum.app.printing import console
 
-    out = _console()
+    out = console()
     holder = one.run.holder()
     info = one.run.info
     who = f"process {holder['pid']} works on it" if holder else "no process works on it"
-    out.print(
-        f"[bold]{one.run.name}[/]  {info.get('benchmark')} {info.get('profile')}, "
-        f"begun {moment(info.get('created_s', 0))}, {who}"
-    )
+    what = f"  {info.get('benchmark')} {info.get('profile')}"
+    began = moment(info.get("created_s", 0))
+    out.print(Text.assemble((one.run.name, "bold"), f"{what}, begun {began}, {who}"))
     if out.is_terminal:
         screen = screen_of(one)
         screen.hint, screen.is_busy = "", holder is not None
@@ -154,12 +156,13 @@ def _print_status(one: Reading) -> None:
 def _follow(one: Reading) -> None:
     import time
 
-    from rich.console import Console
     from rich.live import Live
+
+    from novum.app.printing import console
 
     screen = screen_of(one)
     screen.hint = "Ctrl-C ends the watching; the run goes on"
-    with Live(screen, console=Console(), auto_refresh=False, screen=True) as live:
+    with Live(screen, console=console(), auto_refresh=False, screen=True) as live:
         try:
             while one.run.holder() is not None:
                 one.story.follow(one.ledger)
@@ -199,9 +202,3 @@ def _print_line(one: Reading, as_json: bool) -> None:
         f"{outcome.run:24} {outcome.state:14} {gain}  {outcome.n_ideas:4} ideas  "
         f"{duration(outcome.wall_s):>9}"
     )
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())

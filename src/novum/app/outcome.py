@@ -114,12 +114,12 @@ def closing_lines(
     elif outcome.state == "nothing better" and not outcome.n_ideas:
         text.append("No idea was tried", "bold yellow")
         if outcome.baseline is not None:
-            text.append(f"; the start was measured at {story.metric.label()} ")
-            text.append(f"{show(outcome.baseline, unit=True)} and nothing was left for more")
+            text.append(f"; the start was measured ({_start_value(story)}) ")
+            text.append("and nothing was left for more")
         text.append(f".\n`novum resume {name} --wall TIME` gives it more")
     elif outcome.state == "nothing better":
         text.append("Nothing better than the start was found", "bold yellow")
-        text.append(f"; its {story.metric.label()} is {show(outcome.baseline, unit=True)}")
+        text.append(f"; it stays at {_start_value(story)}")
     else:
         text.append("Unfinished", "bold yellow")
         if story.best:
@@ -147,6 +147,14 @@ def closing_lines(
     if outcome.champion:
         text.append(f"    novum show champion {name}")
     return text
+
+
+def _start_value(story: Story) -> str:
+    """`2.8180 bits per byte`, `3.20 ms`: one noun after the number."""
+    metric, value = story.metric, _mean(story.baseline)
+    is_named = not metric.unit or "/" in metric.unit
+    label = " [self-reported]" if metric.self_reported else ""
+    return f"{metric.show(value)} {metric.name if is_named else metric.unit}{label}"
 
 
 def _mean(values: list[float]) -> float | None:

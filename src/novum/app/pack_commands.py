@@ -161,20 +161,20 @@ def check(pack: PackName, profile: ProfileName = None, sandbox: SandboxName = No
 
     Example: novum packs check ./mine
     """
-    from rich.console import Console
+    from rich.text import Text
 
+    from novum.app.printing import console
     from novum.app.review import rejections
     from novum.benchmarks.contract import check_pack
     from novum.benchmarks.pack import find_pack
 
-    out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    out = console()
     found = find_pack(pack)
     n_broken = 0
     for one in check_pack(found, profile, lambda: _bench(found, profile, sandbox), rejections):
         n_broken += not one.is_kept
-        mark = "[green]ok  [/]" if one.is_kept else "[bold red]FAIL[/]"
-        out.print(f"{mark} {one.name:32} ", end="")
-        out.print(one.summary, markup=False)
+        mark = ("ok  ", "green") if one.is_kept else ("FAIL", "bold red")
+        out.print(Text.assemble(mark, f" {one.name:32} {one.summary}"))
     if n_broken:
         raise typer.Exit(1)
 

@@ -60,7 +60,12 @@ def page_of(one: Reading, event: Event, width: int) -> list[StyleAndTextTuples]:
     """Everything that an event stands for, in lines."""
     file = io.StringIO()
     console = Console(
-        file=file, width=width, force_terminal=True, color_system="standard", highlight=False
+        file=file,
+        width=width,
+        force_terminal=True,
+        color_system="standard",
+        highlight=False,
+        markup=False,
     )
     console.print(detail_of(one, event))
     return list(split_lines(to_formatted_text(ANSI(file.getvalue()))))

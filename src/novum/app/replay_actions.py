@@ -119,6 +119,6 @@ def parsed(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _show(what: RenderableType) -> None:
-    from rich.console import Console
+    from novum.app.printing import console
 
-    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(what)
+    console().print(what)

@@ -125,12 +125,11 @@ def _print(one: Reading, events: tuple[Event, ...], kind: str, grep: str, as_jso
 
 
 def _show(one: Reading, events: tuple[Event, ...], number: int) -> None:
-    from rich.console import Console
-
+    from novum.app.printing import console
     from novum.app.steps import Stepper
 
     stepper = Stepper(one, events)
-    out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    out = console()
     said = stepper.do(f"j {number}")
     if stepper.here.seq != number:
         raise UnknownName(f"{said}.")

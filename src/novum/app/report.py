@@ -16,7 +16,7 @@ from novum.app.ideas import Idea
 from novum.app.numbers import better_by, duration, moment, percent, percent_range, size
 from novum.app.outcome import Outcome, outcome_of
 from novum.app.reading import Reading
-from novum.app.wording import MARKS, one_line
+from novum.app.wording import MARKS, one_line, readable
 from novum.errors import NovumError
 from novum.lab.counted import counted
 from novum.lab.records import Json
@@ -32,7 +32,7 @@ def write_report(reading: Reading, path: Path) -> None:
     template = environment.from_string((here / "report.html.jinja").read_text())
     style = Markup((here / "report.css").read_text())
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(template.render(style=style, **_facts(reading)))
+    path.write_text(readable(template.render(style=style, **_facts(reading))))
 
 
 def _facts(reading: Reading) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rich.text import Text
 from novum.app.ideas import STEPS, Idea
 from novum.app.numbers import duration, measured, percent, percent_range, size
 from novum.app.reading import Reading
-from novum.app.wording import MARKS, one_line
+from novum.app.wording import MARKS, one_line, readable
 from novum.errors import NovumError
 from novum.lab.codec import encode
 from novum.lab.counted import counted
@@ -164,7 +164,7 @@ def _trial(reading: Reading, trial: Trial) -> Iterable[RenderableType]:
     yield _title("Trial", trial.id, what)
     yield _trial_table(reading, [trial])
     if trial.error:
-        yield Text(f"\n{trial.error}", "yellow")
+        yield Text(f"\n{readable(trial.error)}", "yellow")
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in sorted(trial.observed.items()):
         table.add_row(Text("observed", "dim"), name, measured(name, value))
@@ -172,7 +172,9 @@ def _trial(reading: Reading, trial: Trial) -> Iterable[RenderableType]:
         table.add_row(Text("claimed", "dim"), name, f"{value:,.6g}")
     for probe in trial.probes:
         word, style = OUTCOMES[probe.outcome]
-        table.add_row(Text("probe", "dim"), Text(f"{probe.name} {word}", style), probe.summary)
+        table.add_row(
+            Text("probe", "dim"), Text(f"{probe.name} {word}", style), one_line(probe.summary)
+        )
     yield Text()
     yield table
     log = reading.run.blobs.text(trial.log_blob).strip().splitlines()
@@ -198,7 +200,7 @@ def _diff_text(reading: Reading, tree: str) -> str:
     if candidate is None or not candidate.parents:
         return ""
     try:
-        return reading.archive.diff(candidate.parents[0], tree)
+        return readable(reading.archive.diff(candidate.parents[0], tree))
     except NovumError as error:
         return f"[no diff: {error}]"
 

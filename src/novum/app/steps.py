@@ -12,7 +12,7 @@ from rich.text import Text
 
 from novum.app.numbers import duration
 from novum.app.reading import Reading
-from novum.app.wording import one_line
+from novum.app.wording import one_line, readable
 from novum.errors import NovumError
 from novum.lab.records import Event, Json
 
@@ -79,7 +79,7 @@ def detail_of(one: Reading, event: Event) -> RenderableType:
     from novum.app import show
 
     if event.kind == "answer":
-        return Text(conversation(one, event))
+        return Text(readable(conversation(one, event)))
     names = {"verdict": "proposal", "candidate": "tree", "trial.ended": "id"}
     names |= {"proposal": "id", "trial.launched": "id"}
     if (field_name := names.get(event.kind)) is not None:
@@ -87,7 +87,8 @@ def detail_of(one: Reading, event: Event) -> RenderableType:
             return show.as_text(one, one.find(event.payload[field_name]))
         except NovumError:
             pass  # an event of a thing that `show` has no picture of: its fields follow
-    return Text(json.dumps(event.payload, indent=2, ensure_ascii=False)[:MAX_TEXT])
+    text = json.dumps(event.payload, indent=2, ensure_ascii=False)
+    return Text(readable(text[:MAX_TEXT]))
 
 
 def conversation(one: Reading, event: Event) -> str:

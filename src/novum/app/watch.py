@@ -100,8 +100,9 @@ def _printing(story: Story, how: Shown) -> _View:
 
 
 def _live(run: RunFolder, settings: Settings, story: Story) -> _View:
-    from rich.console import Console
     from rich.live import Live
+
+    from novum.app.printing import console as new_console
 
     info = run.info
     screen = Screen(
@@ -113,7 +114,7 @@ def _live(run: RunFolder, settings: Settings, story: Story) -> _View:
         trial_budget_s=info.get("trial_budget_s"),
         limits=settings.budget.model_dump(),
     )
-    console = Console()
+    console = new_console()
     live = Live(screen, console=console, auto_refresh=False, screen=True)
     live.start()
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from novum.app.numbers import duration
 
+UNUSUAL = re.compile(r"[^\n\t -~]")
+"""What is looked at more closely; most text is plain and long."""
 MARKS = {
     "confirmed": ("✔", "bold green"),
     "promising": ("▲", "green"),
@@ -25,6 +29,11 @@ NAMES = {
     "cost_usd": "USD",
 }
 """Limits of a run, in the order of the views."""
+
+
+def readable(text: str) -> str:
+    """Text without what could command a terminal or turn the order of what follows."""
+    return UNUSUAL.sub(lambda c: c[0] if c[0].isprintable() else "\N{REPLACEMENT CHARACTER}", text)
 
 
 def one_line(text: str) -> str:

@@ -55,9 +55,9 @@ def work_on(
         end = {"kind": "outcome", "reason": summary.reason, **outcome.json()}
         print(json.dumps(end | {"interrupted": summary.is_interrupted}), flush=True)
     else:
-        from rich.console import Console
+        from novum.app.printing import console
 
-        out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        out = console()
         out.print(closing_lines(outcome, story, reason=summary.reason))
     raise typer.Exit(INTERRUPTED if summary.is_interrupted else outcome.exit_code)
 

@@ -31,6 +31,7 @@ from novum.app.reading import Reading
 from novum.app.web import details, pages
 from novum.app.web.guard import LocalOnly, Token
 from novum.app.web.watched import Watched
+from novum.app.wording import readable
 from novum.errors import NovumError, UnknownName
 from novum.lab.records import Json, Trial
 
@@ -170,7 +171,7 @@ class Dashboard:
             reading, name, token=self.token.value, is_demo=self.watched.is_demo
         )
         text = self.templates.get_template(f"{name}.html.jinja").render(**frame, **facts)
-        return HTMLResponse(text, status)
+        return HTMLResponse(readable(text), status)
 
     def _sorry(self, reading: Reading, error: Exception, status: int) -> Response:
         return self._drawn("sorry", reading, {"error": str(error)}, status)
