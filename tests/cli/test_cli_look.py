@@ -267,3 +267,11 @@ def test_the_live_picture_shows_best_threads_slots_and_verdicts(made_run: RunFol
             assert "✖ hack" in text
             assert "slot 1" in text
             assert "3 of 3" in text
+
+
+def test_every_picture_of_a_report_can_be_moved_by_keys_where_the_page_is_narrow(
+    made_run: RunFolder, tmp_path: Path
+) -> None:
+    assert novum("report", "-o", str(tmp_path / "r.html")).exit_code == 0
+    text = (tmp_path / "r.html").read_text()
+    assert text.count('<div class="plot" tabindex="0"') == text.count("<svg") == 3

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from novum.app.ideas import STEPS, Idea
 from novum.app.numbers import duration, percent, percent_range
 from novum.app.story import Story
-from novum.app.svg import BOTTOM, TOP, Frame
+from novum.app.svg import BOTTOM, TOP, Frame, picture
 from novum.app.wording import one_line
 from novum.lab.records import Purpose, Trial, TrialStatus
 
@@ -135,10 +135,7 @@ def lineage(story: Story) -> Markup:
                 f'<text class="note{strong}" x="{x + 9:.1f}" y="{y + 4:.1f}">{escape(name)}</text>'
             )
     note = f'<p class="quiet">{left_out} later candidates are not drawn.</p>' if left_out else ""
-    return Markup(
-        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="Lineage of candidates">'
-        f"{''.join(parts)}</svg>{note}"
-    )
+    return picture("".join(parts), WIDTH, height, "Lineage of candidates") + Markup(note)
 
 
 # --- parts ---------------------------------------------------------------------------------------
@@ -181,7 +178,7 @@ def _gain_row(
 ) -> None:
     name = idea.name
     tip = f"{name} {idea.label}: {percent(gain)} ({percent_range(interval)})"
-    room = 48 - len(name)
+    room = 44 - len(name)
     cut = words if len(words) <= room else words[: room - 1] + "…"
     frame.add(
         f'<text class="row end" x="{frame.left - 12}" y="{frame.py(y) + 4:.1f}">'

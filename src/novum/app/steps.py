@@ -46,8 +46,9 @@ def words_of(event: Event) -> str:
         case "trial.launched":
             return f"{payload['id']} {payload['purpose']} of {payload['tree'][:10]}"
         case "trial.ended":
-            said = payload["metric"] if payload["metric"] is not None else payload["error"]
-            return f"{payload['id']} {payload['status']} {one_line(str(said))}"
+            value = payload["metric"]
+            said = f"{value:.6g}" if value is not None else one_line(str(payload["error"]))
+            return f"{payload['id']} {payload['status']} {said}"
         case "verdict":
             return f"{payload['proposal']} {payload['label']}: {one_line(payload['reason'])}"
         case "evidence":

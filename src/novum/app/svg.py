@@ -102,10 +102,17 @@ class Frame:
 
     def svg(self, title: str) -> Markup:
         """The picture."""
-        return Markup(
-            f'<svg viewBox="0 0 {self.width:.0f} {self.height:.0f}" role="img" '
-            f'aria-label="{escape(title, quote=True)}">{"".join(self.parts)}</svg>'
-        )
+        return picture("".join(self.parts), self.width, self.height, title)
+
+
+def picture(inside: str, width: float, height: float, title: str) -> Markup:
+    """SVG in a frame that a narrow page scrolls, also by keys, in place of shrinking its words."""
+    name = escape(title, quote=True)
+    return Markup(
+        f'<div class="plot" tabindex="0" role="group" aria-label="{name}">'
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{name}">'
+        f"{inside}</svg></div>"
+    )
 
 
 def ticks(low: float, high: float, n: int) -> Sequence[float]:
