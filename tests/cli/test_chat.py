@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from novum.app.chat import Chat
 from novum.app.cli import app
 from novum.app.completion import Words
+from novum.app.reading import reading
 from novum.lab.run import RunFolder
 
 
@@ -45,6 +46,18 @@ def test_show_has_the_change_of_a_candidate_by_any_name(chat: Chat) -> None:
         assert "+DEPTH = 4" in chat.answer(f"/show {name}")
     assert "loss is nan" in chat.answer("/show t12")
     assert "is named 'nothing'" in chat.answer("/show nothing")
+
+
+def test_an_idea_goes_by_the_number_that_every_view_gives_it(chat: Chat) -> None:
+    with reading("demo", None) as one:
+        numbers = {idea.number: idea.proposal.id for idea in one.story.ideas.values()}
+    for number, id in numbers.items():
+        assert chat.answer(f"/why #{number}") == chat.answer(f"/why {id}")
+    assert "there is no idea #9; there are 3" in chat.answer("/show #9")
+
+
+def test_a_gain_says_what_it_is_counted_in(chat: Chat) -> None:
+    assert "gain +0.54 bit/byte (+0.44 to +0.64)" in chat.answer("/why certify-1")
 
 
 def test_directives_stand_until_withdrawn_and_the_later_of_two_that_clash_stands(

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from math import log
 
 from novum.agents.approvals import open_questions
-from novum.app.numbers import duration
+from novum.app.numbers import MetricName, duration
 from novum.app.questions import waiting
 from novum.app.steps import line_of
 from novum.errors import UnknownName, UsageError
 from novum.lab.archive import Archive
 from novum.lab.counted import counted
 from novum.lab.ledger import Ledger
-from novum.lab.records import Evidence, Label, Lesson, Trial, TrialStatus, Verdict
+from novum.lab.records import Evidence, Label, Lesson, Proposal, Trial, TrialStatus, Verdict
 from novum.lab.run import RunFolder
 from novum.memory.keywords import WORD
 from novum.tools.recall import describe
@@ -39,6 +39,9 @@ class Records:
         self.run = run
         self.ledger = ledger
         self.archive = archive
+        metric = MetricName.of(run.info)
+        self.unit = metric.unit or metric.name
+        """What a gain is counted in."""
 
     def status(self, _: str = "") -> str:
         """Where the run stands."""
@@ -75,7 +78,7 @@ class Records:
             gain = "" if verdict.gain is None else f"{verdict.gain:+.5g}"
             where = f"{self.ledger.candidate(verdict.tree).proposal} ({verdict.id})"
             lines.append(f"{verdict.tree[:12]:12} {verdict.label:10} {gain:>12}  {where}")
-        lines.append("gain: in the metric's unit, against the reference of the verdict")
+        lines.append(f"gain: in {self.unit}, against the reference of the verdict")
         return "\n".join(lines)
 
     def good(self) -> list[Verdict]:
@@ -96,7 +99,7 @@ class Records:
         proposal = self.ledger.proposal(self._proposal_of(name))
         lines = [f"{proposal.id} [{proposal.kind}] by {proposal.brain}: {proposal.hypothesis}"]
         verdicts = self.ledger.verdicts(proposal=proposal.id)
-        lines += [_verdict(v) for v in verdicts]
+        lines += [_verdict(v, self.unit) for v in verdicts]
         if not verdicts:
             dropped = self.ledger.event(f"dropped:{proposal.id}")
             reason = f"dropped: {dropped.payload['reason']}" if dropped else "no verdict yet"
@@ -166,7 +169,9 @@ class Records:
         champion = self.ledger.champion()
         if champion is None:
             return "no confirmed champion yet"
-        return f"champion {champion[0][:12]}: {_verdict(self.ledger.verdict(champion[1]))}"
+        return (
+            f"champion {champion[0][:12]}: {_verdict(self.ledger.verdict(champion[1]), self.unit)}"
+        )
 
     def _show(self, name: str) -> Iterator[str]:
         if name.startswith("t") and name[1:].isdigit():
@@ -186,12 +191,16 @@ class Records:
     def _proposal_of(self, name: str) -> str:
         """The proposal that an id, `champion` or the beginning of a tree means."""
         if not name:
-            raise UsageError("say which: an id such as p0-3, t7, champion, or a tree's beginning")
+            raise UsageError(
+                "say which: #3, an id such as p0-3, t7, champion, or a tree's beginning"
+            )
         if name == "champion":
             champion = self.ledger.champion()
             if champion is None:
                 raise UnknownName("there is no confirmed champion yet.")
             return self.ledger.candidate(champion[0]).proposal
+        if (number := name.removeprefix("#")) != name and number.isdigit():
+            return self._idea(int(number)).id
         try:
             return self.ledger.proposal(name).id
         except UnknownName:
@@ -200,13 +209,20 @@ class Records:
             raise UnknownName(f"nothing, or not one thing, of this run is named {name!r}.")
         return self.ledger.candidate(found[0]).proposal
 
+    def _idea(self, number: int) -> Proposal:
+        """The idea that every other view calls by its number. Raises `UnknownName`."""
+        ideas = [p for p in self.ledger.proposals() if p.thread != FINAL_TEST]
+        if not 1 <= number <= len(ideas):
+            raise UnknownName(f"there is no idea #{number}; there are {len(ideas)}.")
+        return ideas[number - 1]
+
 
 def _line(text: str) -> str:
     return " ".join(text.split())[:140]
 
 
-def _verdict(verdict: Verdict) -> str:
-    gain = "" if verdict.gain is None else f", gain {verdict.gain:+.5g}"
+def _verdict(verdict: Verdict, unit: str) -> str:
+    gain = "" if verdict.gain is None else f", gain {verdict.gain:+.5g} {unit}"
     if verdict.interval is not None:
         gain += f" ({verdict.interval[0]:+.5g} to {verdict.interval[1]:+.5g})"
     p = "" if verdict.p_value is None else f", p = {verdict.p_value:.2g}"
