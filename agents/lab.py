@@ -130,6 +130,8 @@ class Lab:
     """Candidates under test, by tree."""
     recent: deque[Lesson] = field(default_factory=lambda: deque(maxlen=RECENT))
     """The latest lessons, oldest first."""
+    n_kept: int = 0
+    """Closed ideas when the beliefs were kept last."""
     static: dict[str, tuple[Evidence, ...]] = field(default_factory=dict)
     """Evidence of the precheck, by proposal under way."""
 

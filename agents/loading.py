@@ -6,12 +6,14 @@ import json
 from collections import deque
 from typing import TYPE_CHECKING
 
+from novum.agents.beliefs import Asleep
 from novum.agents.screens import OFF, SCREEN
 from novum.agents.window import MAX_HISTORY
 from novum.lab.codec import decode
 from novum.lab.records import Candidate, Evidence, Proposal, Verdict
 
 if TYPE_CHECKING:
+    from novum.agents.beliefs import Kept
     from novum.agents.lab import Lab
     from novum.lab.ledger import Ledger
 
@@ -35,22 +37,31 @@ PAGE = 5_000
 MAX_LESSONS = 3_000
 
 
-def load(lab: Lab) -> None:
+def load(lab: Lab, kept: Kept | None = None) -> None:
     """Feed the ledger's records, in their order, to the findings, the window and the memory.
 
-    What the lab knows then is what it knew in the process that recorded them, field by field.
+    What the lab knows then is what it knew in the process that recorded them, field by field. From
+    trials up to event `kept` nothing is learned, as that was done; see `beliefs`.
+
+    Raises:
+        Misfit: what was kept does not fit these events. The lab is of no use then.
     """
     ledger = lab.ledger
     made: dict[str, tuple[str, ...]] = {}
     carried: dict[str, tuple[str, ...]] = {}
     judged: deque[Verdict] = deque(maxlen=MAX_HISTORY)
     after = 0
+    if kept is not None:
+        lab.findings.effects = Asleep()
     kinds = (*KINDS, *CAST) if lab.has_ensembles else KINDS
     while lines := ledger.lines(after, kinds, PAGE):
         after = lines[-1][0]
         ended = [key.removeprefix("end:") for _, kind, key, _ in lines if kind == "trial.ended"]
         trials = ledger.trials_of(ended)
-        for _, kind, key, text in lines:
+        for seq, kind, key, text in lines:
+            if kept is not None and seq > kept.seq:
+                kept.give_to(lab)
+                kept = None
             match kind:  # the commonest kinds say all in their key
                 case "trial.ended":
                     lab.note_trial(trials[key.removeprefix("end:")])
@@ -104,6 +115,8 @@ def load(lab: Lab) -> None:
                 case "answer":
                     cost_usd = payload["cost_usd"]
                     lab.casting.note_cost(payload["brain"], payload["tokens"], cost_usd)
+    if kept is not None:
+        kept.give_to(lab)
     for verdict in judged:
         lab.window.note_verdict(verdict, tests_of(ledger, verdict))
     for lesson in ledger.lessons(last=MAX_LESSONS):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from novum.agents import beliefs
 from novum.agents.brains.registry import make_brains
 from novum.agents.budget import Budget, BudgetLimits
 from novum.agents.lab import Lab
@@ -28,6 +30,7 @@ from novum.sandboxes.protocol import Sandbox
 from novum.sandboxes.registry import find_sandbox
 from novum.settings import Role, Settings
 
+log = logging.getLogger(__name__)
 ROLES: tuple[Role, ...] = ("planner", "coder")
 SESSION = "session"
 
@@ -89,38 +92,48 @@ def open_lab(run: RunFolder, settings: Settings) -> Iterator[Lab]:
         archive = run.archive()
         archive.drop_stale_locks()
         runner = LocalRunner(pack, profile, grader, sandbox, executor, Path(scratch))
-        lab = Lab(
-            run=run,
-            ledger=ledger,
-            archive=archive,
-            memory=memory,
-            pack=pack,
-            profile=profile,
-            harness=harness,
-            hardware=hardware_class(profile),
-            start=start,
-            start_files=pack.start_files(start),
-            runner=runner,
-            sandbox=sandbox,
-            policy=policy,
-            brains=brains,
-            brain_names={str(role): spec for role, spec in names.items()},
-            budget=open_budget(ledger, settings, runner.n_slots, profile.gpus),
-            findings=Findings(pack.manifest.metric.better),
-            scratch=Path(scratch) / "workspaces",
-            coder_turns=settings.brain.coder_turns,
-            ablate=settings.ablate,
-            confirm_trials=settings.confirm_trials,
-            measures_first=settings.noise == "first",
-            screens=Screens(fidelity=cheapest(profile) if settings.screens else ""),
-            must_ask=lambda stage, _: stage == settings.approval.ask,
-            approval=settings.approval,
-        )
+
+        def know_nothing() -> Lab:
+            return Lab(
+                run=run,
+                ledger=ledger,
+                archive=archive,
+                memory=memory,
+                pack=pack,
+                profile=profile,
+                harness=harness,
+                hardware=hardware_class(profile),
+                start=start,
+                start_files=pack.start_files(start),
+                runner=runner,
+                sandbox=sandbox,
+                policy=policy,
+                brains=brains,
+                brain_names={str(role): spec for role, spec in names.items()},
+                budget=open_budget(ledger, settings, runner.n_slots, profile.gpus),
+                findings=Findings(pack.manifest.metric.better),
+                scratch=Path(scratch) / "workspaces",
+                coder_turns=settings.brain.coder_turns,
+                ablate=settings.ablate,
+                confirm_trials=settings.confirm_trials,
+                measures_first=settings.noise == "first",
+                screens=Screens(fidelity=cheapest(profile) if settings.screens else ""),
+                must_ask=lambda stage, _: stage == settings.approval.ask,
+                approval=settings.approval,
+            )
+
+        lab = know_nothing()
         require_same_harness(lab)
         ledger.mark_lost()
-        load(lab)
+        try:
+            load(lab, beliefs.find(lab))
+        except beliefs.Misfit as error:
+            log.warning("%s is not used: %s", beliefs.NAME, error)
+            lab = know_nothing()
+            load(lab)
         try:
             yield lab
+            beliefs.keep_if_due(lab, beliefs.FEW)
         finally:
             run.note_anchor(ledger.anchor())
 

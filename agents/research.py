@@ -20,6 +20,7 @@ from langgraph.types import Command
 
 from novum.agents.approvals import NOVUM, answer_to, asked_s, give
 from novum.agents.baseline import measure_noise
+from novum.agents.beliefs import keep_if_due
 from novum.agents.certify import certify, confirm_head
 from novum.agents.checkpoints import InlineSqliteSaver, open_checkpoints
 from novum.agents.control import Interrupted
@@ -166,6 +167,7 @@ class Thread:
             if "__interrupt__" not in out:
                 # A finished iteration is in the ledger; its checkpoints would only grow the file.
                 await self.saver.adelete_thread(self.name)
+                keep_if_due(lab)
                 lab.control.news()
                 return dict(out)
             reason: dict[str, Any] = out["__interrupt__"][0].value

@@ -5,6 +5,7 @@
       nonce            what every hidden seed is drawn from; readable by its owner only
       lock             the process that works here
       anchor.toml      where the event chain ended at the last stop
+      beliefs          what was learned of ideas by then; made anew from the ledger where it lacks
       ledger.db  archive.git/  checkpoints.db  memory/  blobs/
 
 `run.toml` holds sha256(nonce) from the first moment on: the nonce, shown later, proves that no seed
