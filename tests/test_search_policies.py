@@ -13,8 +13,8 @@ from novum.agents.search.findings import Findings
 from novum.agents.search.kinds import Kinds
 from novum.agents.search.mixture import GRID
 from novum.agents.search.registry import POLICIES, make_policy
-from novum.evals.suites.search import campaign, render, render_screens
-from novum.evals.suites.simulated.campaign import Campaign, keep_if_better
+from novum.evals.suites.search import SEVERAL, campaign, render, render_screens
+from novum.evals.suites.simulated.campaign import PLAIN, Campaign, keep_if_better
 from novum.evals.suites.simulated.landscapes import draw_idea, landscapes
 from novum.evals.suites.simulated.screened import ScreenedCampaign
 from novum.lab.records import (
@@ -289,3 +289,11 @@ def test_the_frontier_finds_more_than_one_line_of_greedy_steps() -> None:
         for name in ("frontier", "greedy")
     }
     assert found["frontier"] > 1.3 * found["greedy"]
+
+
+def test_the_plain_loop_keeps_several_new_ideas_or_none_of_them() -> None:
+    one, several = (campaign(("additive", policy, 60, 3)) for policy in (PLAIN, SEVERAL))
+    assert several.policy == SEVERAL and one.policy == PLAIN
+    assert several.true_gain != one.true_gain and abs(several.cost - 60) < 2
+    land = landscapes(3)[0]
+    assert keep_if_better(land, 60, 3, n_new=1).true_gain == one.true_gain

@@ -17,18 +17,20 @@ from pathlib import Path
 from statistics import fmean, stdev
 from time import perf_counter, process_time
 
+from novum.agents.search.frontier import MAX_NEW
 from novum.agents.search.registry import POLICIES, make_policy
 from novum.errors import UsageError
 from novum.evals.suites.options import parser_of
 from novum.evals.suites.rivals import evolve
-from novum.evals.suites.simulated.campaign import Campaign, Outcome, keep_if_better
+from novum.evals.suites.simulated.campaign import PLAIN, Campaign, Outcome, keep_if_better
 from novum.evals.suites.simulated.landscapes import HELD_OUT, Landscape
 from novum.evals.suites.simulated.screened import MARK, ScreenedCampaign
 from novum.evals.suites.surrogate.ceiling import ceiling
 from novum.evals.suites.surrogate.landscape import NAME as SURROGATE
 from novum.evals.suites.surrogate.named import names, truth
 
-PLAIN = "keep-if-better"
+SEVERAL = f"{PLAIN}, {MAX_NEW} at once"
+"""The plain loop with as many new ideas in a candidate as the frontier has at most."""
 Task = tuple[str, str, int, int]
 """Landscape, policy, budget in trials, repeat."""
 
@@ -42,6 +44,8 @@ def campaign(task: Task) -> Outcome:
     wall, cpu = perf_counter(), process_time()
     if policy == PLAIN:
         outcome = keep_if_better(landscape, budget, repeat)
+    elif policy == SEVERAL:
+        outcome = keep_if_better(landscape, budget, repeat, MAX_NEW)
     elif MARK in policy:
         name, _, correlation = policy.partition(MARK)
         if not isinstance(landscape, Landscape):
@@ -146,7 +150,7 @@ def run(arguments: Sequence[str]) -> int:
     parser = parser_of("search", __doc__)
     parser.add_argument("--trials", type=int, nargs="+", default=[100])
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--policies", nargs="+", default=[PLAIN, *POLICIES])
+    parser.add_argument("--policies", nargs="+", default=[PLAIN, SEVERAL, *POLICIES])
     parser.add_argument("--landscapes", nargs="+", choices=names(), default=names())
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path)

@@ -39,6 +39,7 @@ SPARE = 4
 MAX_NOISE_ARMS = 24
 MAX_FALLBACKS = 3
 HEADLINE = 0.01
+PLAIN = "keep-if-better"
 
 
 @dataclass(frozen=True)
@@ -332,8 +333,9 @@ class Campaign:
                     arm.append(self.landscape.measure(self.ideas[name], self.cost, self.rng))
 
 
-def keep_if_better(landscape: Truth, budget: int, seed: int) -> Outcome:
-    """The plain loop: one trial an idea, kept when its score beats the last kept one."""
+def keep_if_better(landscape: Truth, budget: int, seed: int, n_new: int = 1) -> Outcome:
+    """The plain loop: one trial an idea, or for so many at once, kept together when their score
+    beats the last kept one."""
     rng = Random(f"{landscape.name}/{landscape.seed}/{seed}/{budget}/plain")
     kept: Ideas = frozenset()
     base = landscape.measure(kept, 0.0, rng) or 0.0
@@ -342,8 +344,10 @@ def keep_if_better(landscape: Truth, budget: int, seed: int) -> Outcome:
     n_ideas = 0
     while cost < budget:
         n_ideas += 1
-        new = landscape.draw(None, kept, rng)
-        tried = kept if new is None else kept | {new}
+        tried = kept
+        for _ in range(n_new):
+            new = landscape.draw(None, tried, rng)
+            tried = tried if new is None else tried | {new}
         score = landscape.measure(tried, cost, rng)
         cost += CRASH_COST if score is None else 1.0
         if score is not None and score > best:
@@ -352,7 +356,7 @@ def keep_if_better(landscape: Truth, budget: int, seed: int) -> Outcome:
             kept, best = tried, score
     truth = landscape.value(kept)
     return Outcome(
-        "keep-if-better",
+        PLAIN if n_new == 1 else f"{PLAIN}, {n_new} at once",
         landscape.name,
         budget,
         seed,
