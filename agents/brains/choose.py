@@ -221,7 +221,8 @@ def perturb(situation: Situation, rng: Random) -> tuple[ConstantFact, str] | Non
 
 
 def scaled(text: str, factor: float) -> str | None:
-    """A number as text, scaled: integers stay integers; `None` when that changes nothing."""
+    """A number as text, scaled: integers stay integers; `None` when that changes nothing, or when a
+    count would become nothing."""
     try:
         old = int(text)
     except ValueError:
@@ -232,7 +233,7 @@ def scaled(text: str, factor: float) -> str | None:
         new = f"{number * factor:.3g}"
         return None if number == 0 or float(new) == number else new
     value = round(old * factor)
-    return None if value == old or old <= 0 else str(value)
+    return None if value == old or value <= 0 else str(value)
 
 
 def _propose(situation: Situation, hypothesis: str, kind: str, move: dict[str, Any]) -> Step:

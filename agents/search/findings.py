@@ -338,5 +338,7 @@ class Findings(Standing):
                 gain_sum=old.gain_sum + share * gain,
             )
         for name, direction in proposal.move.get("direction", {}).items():
+            if len(names) > 1 and not won:
+                continue  # which of them went the wrong way is not known
             opposite = {"up": "down", "down": "up"}[direction]
             self.directions[name] = direction if won else opposite

@@ -111,7 +111,14 @@ def test_constants_are_turned_when_techniques_run_dry_and_a_winning_direction_is
 
 @pytest.mark.parametrize(
     ("text", "factor", "want"),
-    [("4", 0.5, "2"), ("1", 0.7, None), ("0.01", 2.0, "0.02"), ("0", 2.0, None), ("x", 2.0, None)],
+    [
+        ("4", 0.5, "2"),
+        ("1", 0.7, None),
+        ("1", 0.5, None),
+        ("0.01", 2.0, "0.02"),
+        ("0", 2.0, None),
+        ("x", 2.0, None),
+    ],
 )
 def test_scaling_keeps_integers_whole(text: str, factor: float, want: str | None) -> None:
     assert scaled(text, factor) == want

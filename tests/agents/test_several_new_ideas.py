@@ -263,3 +263,21 @@ def test_each_kind_in_a_candidate_is_credited_with_its_share() -> None:
     assert set(kinds) == {Kind.DATA, Kind.SCHEDULE} and kinds[Kind.DATA].tried == 1
     assert kinds[Kind.DATA].gain_sum == pytest.approx(2 * kinds[Kind.SCHEDULE].gain_sum)
     assert kinds[Kind.SCHEDULE].gain_sum > 0
+
+
+def test_a_direction_is_turned_round_by_a_loss_only_where_nothing_else_was_changed() -> None:
+    search = Search()
+
+    def turn(id: str, label: Label, **directions: str) -> dict[str, str]:
+        values = {name: str(len(search.findings.nodes)) for name in directions}
+        move = {"set": values, "direction": directions}
+        made = Proposal(id, 0, 0, "h", Kind.CONSTANTS, ("start",), "b", move)
+        search.findings.note_proposal(made)
+        search.findings.note_candidate(Candidate(id, id, ("start",), id, ""))
+        search.measure(id, 1.0)
+        search.findings.note_verdict(Verdict(f"v{id}", id, id, "start", label, ""))
+        return search.findings.directions
+
+    assert turn("p1", Label.NOISE, RATE="up", WIDTH="up") == {}
+    assert turn("p2", Label.PROMISING, RATE="up", WIDTH="up") == {"RATE": "up", "WIDTH": "up"}
+    assert turn("p3", Label.NOISE, RATE="up")["RATE"] == "down"
