@@ -21,6 +21,7 @@ from novum.benchmarks.pack import Pack, Profile, digest_files, read_tree
 from novum.benchmarks.protocol import TrialResult
 from novum.benchmarks.toolbox import toolbox_of
 from novum.errors import DoesNotApply, NovumError
+from novum.lab.counted import counted
 from novum.lab.records import TrialStatus
 
 SEED = 1_234_567
@@ -72,7 +73,8 @@ def _words(pack: Pack) -> str:
     missing = [name for name in ("task.md", "README.md") if not _has_text(pack.folder / name)]
     if missing:
         raise AssertionError(f"{' and '.join(missing)} missing or empty")
-    return f"{pack.manifest.title}: {pack.manifest.metric.name}, {pack.manifest.metric.better}"
+    metric = pack.manifest.metric
+    return f"{pack.manifest.title}: {metric.name}, {metric.better} is better"
 
 
 def _has_text(path: Path) -> bool:
@@ -83,7 +85,7 @@ def _editable(pack: Pack) -> str:
     for start in pack.starts:
         if not any(pack.is_editable(path) for path in pack.start_files(start)):
             raise AssertionError(f"start {start} has no file that a candidate may change")
-    return f"{', '.join(pack.manifest.editable)} in {len(pack.starts)} starts"
+    return f"{', '.join(pack.manifest.editable)} in {counted(len(pack.starts), 'start')}"
 
 
 def _playbook(pack: Pack) -> str:

@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from typer.testing import CliRunner, Result
 from novum.app.cli import app
 from novum.app.lines import plain_lines
 from novum.app.live import Screen
-from novum.app.numbers import duration
-from novum.app.story import read_story
+from novum.app.numbers import MetricName, duration
+from novum.app.story import Story, read_story
 from novum.app.wording import used_of
 from novum.lab.run import RunFolder
 
@@ -210,6 +211,25 @@ def test_the_heading_of_the_curve_is_cut_between_facts_and_never_in_one(
     shown = [fact for fact in heading.strip("╭╮─ ").split(" · ")[1:]]
     assert shown == facts[: len(shown)] or shown == [*facts[:2], "start 2.8760"]
     assert len(shown) == {40: 0, 60: 1, 80: 2, 100: 3, 160: 3}[width]
+
+
+def test_a_run_that_was_killed_and_resumed_the_next_day_is_drawn_over_the_time_it_worked(
+    made_run: RunFolder,
+) -> None:
+    with made_run.ledger(read_only=True) as ledger:
+        events = list(ledger.events())
+    opened = next(e for e in events if e.kind == "session")
+    begin, day_s = float(int(opened.at_s)), 86_400.0
+    mine = [e for e in events if e.kind != "session"]
+    first = [replace(e, at_s=begin + i) for i, e in enumerate(mine)]
+    killed = [replace(opened, at_s=begin), *first[:20]]
+    resumed = replace(opened, key="session:1/begin", at_s=begin + day_s)
+    story = Story(MetricName.of(made_run.info), made_run.info)
+    story.update([*killed, resumed, *(replace(e, at_s=e.at_s + day_s) for e in first[20:])])
+    assert story.wall_s == 19 + len(mine) - 1  # the day between is nobody's work
+    assert story.worked_at(begin + day_s / 2) == 19
+    assert story.worked_at(story.last_s) == story.wall_s
+    assert max(story.worked_at(t.ended_s) for t in story.trials.values()) <= story.wall_s
 
 
 def test_the_next_command_names_a_run_so_that_it_is_found_from_here(

@@ -83,7 +83,8 @@ class Fold:
             self.seq = event.seq
             self.began_s = self.began_s or event.at_s
             self.last_s = event.at_s
-            if self.sessions and self._is_worked_on:
+            begins = event.kind == "session" and not event.key.endswith("/end")
+            if self.sessions and self._is_worked_on and not begins:
                 self.sessions[-1] = (self.sessions[-1][0], event.at_s)
             for name, amount in event.payload.get("spent", {}).items():
                 self.spent[name] = self.spent.get(name, 0.0) + amount

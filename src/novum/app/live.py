@@ -115,18 +115,18 @@ class Screen:
     def _chart(self, width: int, height: int) -> RenderableType:
         story, sign = self.story, self.story.metric.sign
         points = [
-            (t.ended_s - story.began_s, t.metric, t)
+            (story.worked_at(t.ended_s), t.metric, t)
             for t in story.trials.values()
             if t.metric is not None and t.fidelity == "full" and t.purpose != "smoke"
         ]
         if not points:
             return Text("no trial has ended yet", "dim")
-        best = [(b.at_s - story.began_s, sign * b.mean) for b in story.best]
+        best = [(story.worked_at(b.at_s), sign * b.mean) for b in story.best]
         base = sign * fmean(story.baseline) if story.baseline else None
         low, high = _range([sign * y for _, y, _ in points], [y for _, y in best], base)
         labels = [story.metric.show(sign * y) for y in (high, low)]
         margin = max(map(len, labels)) + 1
-        last = max(max(x for x, _, _ in points), story.worked_s, 1.0)
+        last = max(max(x for x, _, _ in points), story.worked_at(story.last_s), 1.0)
         chart = Chart(max(10, width - margin), height, (0.0, last), (low, high))
         if base is not None:
             chart.level(base, "dim", every=3)

@@ -22,6 +22,9 @@ SandboxName = Annotated[
     str | None, typer.Option(help="auto, docker, bubblewrap or process (no isolation).")
 ]
 
+MIN_WORDS = 20
+"""Columns that words beside facts need; with fewer they follow as they come."""
+
 packs = typer.Typer(
     name="packs", no_args_is_help=True, help="List, show, prepare, make and check benchmarks."
 )
@@ -89,7 +92,19 @@ def list_packs(as_json: AsJson = False) -> None:
         if as_json:
             print(json.dumps({"id": name, "folder": str(folder), "title": manifest.title}))
         else:
-            print(f"{name:12} {profiles[name]:{width}}  {manifest.title}")
+            facts = f"{name:12} {profiles[name]:{width}}  "
+            print(_hung(facts, manifest.title))
+
+
+def _hung(facts: str, words: str) -> str:
+    """Facts with words beside them; on a terminal the words keep to their column."""
+    import textwrap
+    from shutil import get_terminal_size
+
+    room = get_terminal_size().columns - len(facts)
+    if not sys.stdout.isatty() or room < MIN_WORDS:
+        return facts + words
+    return facts + ("\n" + " " * len(facts)).join(textwrap.wrap(words, room))
 
 
 @packs.command("show")
@@ -122,7 +137,7 @@ def show_pack(pack: PackName, as_json: AsJson = False) -> None:
         print(f"  profile     {name}: {profile.budget_s:g} s {profile.clock}, {where}{cheaper}")
     print(f"  techniques  {len(techniques)}")
     for id, technique in techniques.items():
-        print(f"    {id:22} {technique.kind:13} {technique.title}")
+        print(_hung(f"    {id:22} {technique.kind:13} ", technique.title))
 
 
 @packs.command("prepare")

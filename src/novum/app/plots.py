@@ -27,11 +27,11 @@ def best_so_far(story: Story) -> Markup:
     if not shown:
         return Markup('<p class="quiet">No trial has ended yet.</p>')
     show = story.metric.show
-    began = story.began_s
-    unit, word = _time_unit(story.worked_s)
-    end = max(story.worked_s, 1.0) / unit
+    worked_s, at = story.worked_at(story.last_s), story.worked_at
+    unit, word = _time_unit(worked_s)
+    end = max(worked_s, 1.0) / unit
     frame = Frame(WIDTH, 380, (0.0, end), _range_of(story, shown), left=74)
-    frame.axes(f"{word} since the run began", story.metric.title(), show, lambda v: f"{v:g}")
+    frame.axes(f"{word} of work", story.metric.title(), show, lambda v: f"{v:g}")
     if story.baseline:
         base = fmean(story.baseline)
         sd = story.noise_sd or 0.0
@@ -39,8 +39,8 @@ def best_so_far(story: Story) -> Markup:
         frame.line(0, base, end, base, "base")
         frame.text(end, base, f"start {show(base)}", "note end", dx=-4, dy=-5)
     for i, best in enumerate(story.best):
-        x0 = (best.at_s - began) / unit
-        x1 = (story.best[i + 1].at_s - began) / unit if i + 1 < len(story.best) else end
+        x0 = at(best.at_s) / unit
+        x1 = at(story.best[i + 1].at_s) / unit if i + 1 < len(story.best) else end
         if not math.isnan(best.error):
             frame.band(x0, x1, best.mean - best.error, best.mean + best.error, "band")
         before = story.best[i - 1].mean if i else fmean(story.baseline or [best.mean])
@@ -55,7 +55,7 @@ def best_so_far(story: Story) -> Markup:
         frame.text(end, last.mean, words, "note strong end", dx=-4, dy=below)
     failed = [t for t in story.trials.values() if _has_failed(t)]
     for trial in failed:
-        x = frame.px((trial.ended_s - began) / unit)
+        x = frame.px(at(trial.ended_s) / unit)
         bottom = frame.height - BOTTOM
         tip = escape(f"{trial.id}: {trial.status} {one_line(trial.error)[:120]}")
         frame.add(
@@ -165,7 +165,7 @@ def _trial_dot(frame: Frame, story: Story, trial: Trial, unit: float) -> None:
     )
     low, high = frame.y
     y = min(max(trial.metric, low), high)
-    frame.circle((trial.ended_s - story.began_s) / unit, y, 3.2, style, tip)
+    frame.circle(story.worked_at(trial.ended_s) / unit, y, 3.2, style, tip)
 
 
 def _gain_row(

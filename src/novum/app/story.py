@@ -63,10 +63,14 @@ class Story(Fold):
             if t.fidelity == "full" and t.purpose is not Purpose.SMOKE
         ]
 
-    @property
-    def worked_s(self) -> float:
-        """Seconds from the first event to the latest sign of work; directives may come later."""
-        return (self.sessions[-1][1] if self.sessions else self.last_s) - self.began_s
+    def worked_at(self, at_s: float) -> float:
+        """Seconds that processes had worked until a moment: what lies between sessions is no time.
+
+        A run of ten minutes that was resumed the next day is drawn over its ten minutes.
+        """
+        if not self.sessions:
+            return at_s - self.began_s
+        return sum(max(0.0, min(end, at_s) - begin) for begin, end in self.sessions)
 
     @property
     def wall_s(self) -> float:
