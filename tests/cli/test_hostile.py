@@ -151,6 +151,10 @@ def test_a_page_holds_words_as_words(client: TestClient, path: str) -> None:
     _holds_text(answer.text)
 
 
+def test_a_line_of_the_timeline_has_an_end(client: TestClient) -> None:
+    assert "A" * 401 not in client.get("/timeline").text
+
+
 def test_the_report_holds_words_as_words(hostile_run: RunFolder, tmp_path: Path) -> None:
     novum("report", "-o", str(tmp_path / "r.html"))
     text = (tmp_path / "r.html").read_text()

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from html import unescape
 
 import pytest
 from starlette.applications import Starlette
@@ -195,3 +196,18 @@ def test_what_waits_for_a_yes_is_answered(client: TestClient, made_run: RunFolde
         given = answer_to(ledger, "p0-1")
     assert given is not None and not given.is_approved
     assert "Waiting for you" not in client.get("/").text
+
+
+def test_every_link_leads_to_a_page_and_none_out_of_this_machine(client: TestClient) -> None:
+    seen: set[str] = set()
+    ahead = ["/"]
+    while ahead:
+        path = ahead.pop()
+        answer = client.get(path)
+        assert answer.status_code == 200, path
+        found = {unescape(link) for link in re.findall(r'(?:href|src)="([^"]*)"', answer.text)}
+        found.discard("data:,")
+        assert all(link.startswith("/") and not link.startswith("//") for link in found), path
+        ahead += sorted(found - seen)
+        seen |= found
+    assert {"/frontier", "/timeline", "/show/champion"} < seen and len(seen) > 40

@@ -20,6 +20,7 @@ from novum.lab.records import Candidate, Event, Json, Trial, Verdict
 PAGE = 100
 LOG_CHARS = 20_000
 TEXT_CHARS = 12_000
+WORDS_CHARS = 400
 MAX_TRIALS = 200
 
 
@@ -112,13 +113,18 @@ def timeline(reading: Reading, kind: str, words: str, after: int) -> Json:
     }
 
 
+def shortened(words: str) -> str:
+    """Words of a line of the timeline; the page of the event has all of them."""
+    return words if len(words) <= WORDS_CHARS else words[: WORDS_CHARS - 1] + "…"
+
+
 def event_row(event: Event, began_s: float) -> Json:
     """An event in a line."""
     return {
         "seq": event.seq,
         "at": duration(max(0.0, event.at_s - began_s)),
         "kind": event.kind,
-        "words": words_of(event),
+        "words": shortened(words_of(event)),
         "label": str(event.payload.get("label", "")) if event.kind == "verdict" else "",
     }
 
