@@ -177,7 +177,7 @@ def test_the_report_is_one_whole_file_that_loads_nothing_and_runs_nothing(
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; peek" in text
     assert made_run.info["seed_commitment"] in text
     assert made_run.nonce not in text
-    assert "best of 3 ideas" in text
+    assert "It is the best of 3 ideas" in text
 
 
 def test_a_picture_of_a_run_that_nobody_works_on_says_nothing_of_now(made_run: RunFolder) -> None:

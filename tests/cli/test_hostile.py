@@ -159,6 +159,7 @@ def test_the_report_holds_words_as_words(hostile_run: RunFolder, tmp_path: Path)
     novum("report", "-o", str(tmp_path / "r.html"))
     text = (tmp_path / "r.html").read_text()
     _holds_text(text)
+    assert "It is the best of" not in text and "2 ideas were tried" in text  # nothing is claimed
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "[bold]loud[/bold]" in text
 
 

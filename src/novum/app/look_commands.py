@@ -192,6 +192,7 @@ def screen_of(one: Reading) -> Screen:
 def _print_line(one: Reading, as_json: bool) -> None:
     from novum.app.numbers import duration, percent
     from novum.app.outcome import outcome_of
+    from novum.lab.counted import counted
 
     outcome = outcome_of(one.run, one.story)
     if as_json:
@@ -199,6 +200,6 @@ def _print_line(one: Reading, as_json: bool) -> None:
         return
     gain = f"{percent(outcome.gain):>9}" if outcome.gain is not None else " " * 9
     print(
-        f"{outcome.run:24} {outcome.state:14} {gain}  {outcome.n_ideas:4} ideas  "
+        f"{outcome.run:24} {outcome.state:14} {gain}  {counted(outcome.n_ideas, 'idea'):>10}  "
         f"{duration(outcome.wall_s):>9}"
     )
