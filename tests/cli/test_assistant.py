@@ -83,7 +83,8 @@ async def test_what_no_record_says_is_flagged(chat: Chat) -> None:
     [
         ("2 of 3 won.", ""),
         ("p0-0 gained 0.55, t7 measured 2.31.", ""),
-        ("p0-0 gained 55 %.", ""),  # the record says 0.55
+        ("p0-0 gained 55 %.", "in no record that was read: 55 %"),  # it is 0.55 bit/byte
+        ("p0-0 gained 19.1 %.", ""),
         ("It gained 0.55.", "without a source: 0.55"),
         ("p0-0 gained 0.56.", "in no record that was read: 0.56"),
         ("p0-0 has p = 2.0e-03.", ""),
@@ -94,7 +95,7 @@ async def test_what_no_record_says_is_flagged(chat: Chat) -> None:
 def test_numbers_and_ids_are_compared_with_the_records(
     chat: Chat, answer: str, doubts: str
 ) -> None:
-    read = ["p0-0 gain +0.55 p = 0.002", "t7 2.31"]
+    read = ["p0-0 gain +0.55 bit/byte, +19.1 %, p = 0.002", "t7 2.31"]
     assert check(answer, chat.ledger, read).words() == doubts
 
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from novum.app.chat import Chat
 from novum.app.cli import app
 from novum.app.completion import Words
+from novum.app.numbers import percent
 from novum.app.reading import reading
 from novum.lab.run import RunFolder
 
@@ -57,7 +58,13 @@ def test_an_idea_goes_by_the_number_that_every_view_gives_it(chat: Chat) -> None
 
 
 def test_a_gain_says_what_it_is_counted_in(chat: Chat) -> None:
-    assert "gain +0.54 bit/byte (+0.44 to +0.64)" in chat.answer("/why certify-1")
+    said = chat.answer("/why certify-1")
+    assert "gain +0.54 bit/byte (+0.44 to +0.64), +18.7 % (+15.3 to +22.2 %), p = 0.002" in said
+    with reading("demo", None) as one:
+        for verdict in one.story.verdicts:
+            part = percent(one.story.relative(verdict)[0])
+            assert f"{part} (" in chat.answer(f"/why {verdict.proposal}")
+    assert "+18.7 %" in chat.answer("/leaderboard")
 
 
 def test_directives_stand_until_withdrawn_and_the_later_of_two_that_clash_stands(

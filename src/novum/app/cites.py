@@ -98,14 +98,16 @@ def numbers(text: str) -> list[tuple[float, str]]:
 
 
 def is_seen(value: float, written: str, pool: Iterable[float]) -> bool:
-    """Whether a number is one of the records', as rounded as it is written; also as per cent."""
+    """Whether a number is one of the records', as rounded as it is written.
+
+    A fraction is never taken for per cent: `gain +0.55 bit/byte` is no 55 %.
+    """
     mantissa = written.lower().partition("e")[0]
     n_digits = len(mantissa.partition(".")[2].rstrip("% "))
     near = 0.5 * 10.0**-n_digits + 1e-12
-    scales = (1.0, 100.0) if "%" in written else (1.0,)
     if "e" in written.lower():
         return any(abs(abs(x) - abs(value)) <= 0.06 * abs(value) for x in pool)
-    return any(abs(abs(x) * s - abs(value)) <= near for x in pool for s in scales)
+    return any(abs(abs(x) - abs(value)) <= near for x in pool)
 
 
 def _list(words: Iterable[str]) -> str:

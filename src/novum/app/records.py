@@ -5,18 +5,28 @@ Nothing here reads a whole run, so that the first answer is quick however long t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import log
+from statistics import fmean
 
 from novum.agents.approvals import open_questions
-from novum.app.numbers import MetricName, duration
+from novum.app.numbers import MetricName, duration, percent, percent_range
 from novum.app.questions import waiting
 from novum.app.steps import line_of
 from novum.errors import UnknownName, UsageError
 from novum.lab.archive import Archive
 from novum.lab.counted import counted
 from novum.lab.ledger import Ledger
-from novum.lab.records import Evidence, Label, Lesson, Proposal, Trial, TrialStatus, Verdict
+from novum.lab.records import (
+    Evidence,
+    Label,
+    Lesson,
+    Proposal,
+    Purpose,
+    Trial,
+    TrialStatus,
+    Verdict,
+)
 from novum.lab.run import RunFolder
 from novum.memory.keywords import WORD
 from novum.tools.recall import describe
@@ -73,12 +83,14 @@ class Records:
         good = self.good()
         if not good:
             return "nothing has won a race yet"
-        lines = [f"{'candidate':12} {'verdict':10} {'gain':>12}  from"]
+        lines = [f"{'candidate':12} {'verdict':10} {'gain':>12} {'':>9}  from"]
         for verdict in good[:MAX_ROWS]:
             gain = "" if verdict.gain is None else f"{verdict.gain:+.5g}"
+            part = percent(self._relative(verdict)[0])
             where = f"{self.ledger.candidate(verdict.tree).proposal} ({verdict.id})"
-            lines.append(f"{verdict.tree[:12]:12} {verdict.label:10} {gain:>12}  {where}")
-        lines.append(f"gain: in {self.unit}, against the reference of the verdict")
+            lines.append(f"{verdict.tree[:12]:12} {verdict.label:10} {gain:>12} {part:>9}  {where}")
+        words = f"gain: in {self.unit} and in per cent, against the reference of the verdict"
+        lines.append(words)
         return "\n".join(lines)
 
     def good(self) -> list[Verdict]:
@@ -99,7 +111,7 @@ class Records:
         proposal = self.ledger.proposal(self._proposal_of(name))
         lines = [f"{proposal.id} [{proposal.kind}] by {proposal.brain}: {proposal.hypothesis}"]
         verdicts = self.ledger.verdicts(proposal=proposal.id)
-        lines += [_verdict(v, self.unit) for v in verdicts]
+        lines += [self._verdict(v) for v in verdicts]
         if not verdicts:
             dropped = self.ledger.event(f"dropped:{proposal.id}")
             reason = f"dropped: {dropped.payload['reason']}" if dropped else "no verdict yet"
@@ -169,9 +181,37 @@ class Records:
         champion = self.ledger.champion()
         if champion is None:
             return "no confirmed champion yet"
-        return (
-            f"champion {champion[0][:12]}: {_verdict(self.ledger.verdict(champion[1]), self.unit)}"
-        )
+        verdict = self.ledger.verdict(champion[1])
+        return f"champion {champion[0][:12]}: {self._verdict(verdict)}"
+
+    def _verdict(self, verdict: Verdict) -> str:
+        """A verdict in a line, its gain also as a part of the reference: so nobody has to guess."""
+        said = f"{verdict.id} {verdict.label}"
+        if verdict.gain is not None:
+            said += f", gain {verdict.gain:+.5g} {self.unit}"
+            if verdict.interval is not None:
+                said += f" ({verdict.interval[0]:+.5g} to {verdict.interval[1]:+.5g})"
+            part, interval = self._relative(verdict)
+            if part is not None:
+                said += f", {percent(part)} ({percent_range(interval)})".replace(" ()", "")
+        if verdict.p_value is not None:
+            said += f", p = {verdict.p_value:.2g}"
+        return f"{said}: {verdict.reason}"
+
+    def _relative(self, verdict: Verdict) -> tuple[float | None, tuple[float, float] | None]:
+        """Gain and interval as fractions of the reference's mean, as every other view has them."""
+        of, arm = verdict.reference, verdict.proposal
+        arms = self.ledger.trials(proposal=arm)  # few; a start may have thousands
+        values = _measured([t for t in arms if t.tree == of and t.split == verdict.split])
+        if not values:
+            known = self.ledger.trials(tree=of, split="search")
+            fresh = _measured([t for t in known if t.purpose is not Purpose.SEARCH])
+            values = fresh or _measured(known)
+        mean = abs(fmean(values)) if values else 0.0
+        if not mean or verdict.gain is None:
+            return None, None
+        ends = verdict.interval
+        return verdict.gain / mean, None if ends is None else (ends[0] / mean, ends[1] / mean)
 
     def _show(self, name: str) -> Iterator[str]:
         if name.startswith("t") and name[1:].isdigit():
@@ -217,16 +257,13 @@ class Records:
         return ideas[number - 1]
 
 
+def _measured(trials: Sequence[Trial]) -> list[float]:
+    full = (t for t in trials if t.fidelity == "full" and t.purpose is not Purpose.SMOKE)
+    return [t.metric for t in full if t.metric is not None]
+
+
 def _line(text: str) -> str:
     return " ".join(text.split())[:140]
-
-
-def _verdict(verdict: Verdict, unit: str) -> str:
-    gain = "" if verdict.gain is None else f", gain {verdict.gain:+.5g} {unit}"
-    if verdict.interval is not None:
-        gain += f" ({verdict.interval[0]:+.5g} to {verdict.interval[1]:+.5g})"
-    p = "" if verdict.p_value is None else f", p = {verdict.p_value:.2g}"
-    return f"{verdict.id} {verdict.label}{gain}{p}: {verdict.reason}"
 
 
 def _evidence(evidence: Evidence) -> str:
