@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from novum.agents.experience import recipes
 from novum.agents.search.node import MoveRecord, Node
 from novum.agents.search.protocol import Choice
-from novum.agents.situation import Branch, ConstantFact, Situation, Technique
+from novum.agents.situation import Branch, ConstantFact, Situation, Technique, move_key
 from novum.errors import DoesNotApply
 from novum.lab.records import Label
 from novum.memory.experience import Earlier
@@ -112,7 +112,8 @@ def branch(lab: Lab, node: Node) -> Branch:
 def techniques(lab: Lab, applicable: frozenset[str], *, any_base: bool) -> tuple[Technique, ...]:
     """The playbook with how each technique fared here.
 
-    Where the search carries known ideas itself, those that ran are not offered as new ones.
+    Where the search carries known ideas itself, those that ran or were tried alone are not offered
+    as new ones.
     """
     nothing, unheard = MoveRecord(), Earlier()
     found = []
@@ -122,7 +123,9 @@ def techniques(lab: Lab, applicable: frozenset[str], *, any_base: bool) -> tuple
         record = lab.findings.moves.get(name, nothing)
         source = lab.findings.sources.get(name)
         is_suspect = source is not None and source.is_suspect
-        is_known = any_base and source is not None and source.n_run > 0 and not is_suspect
+        has_run = source is not None and source.n_run > 0 and not is_suspect
+        # What was tried alone, and did not even run, would be refused.
+        is_known = any_base and (has_run or move_key({"apply": [name]}) in lab.findings.anywhere)
         before = lab.experience.moves.get(name, unheard)
         found.append(
             Technique(

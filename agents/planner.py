@@ -167,7 +167,9 @@ def measure_again(lab: Lab, state: State, tree: str) -> Proposal:
     """The proposal to measure a candidate once more: its files, fresh trials, no brain."""
     node = lab.findings.nodes[tree]
     if node.label == COMPOSED:
-        text, kind = f"{len(node.ideas)} ideas add up: {', '.join(node.ideas)}", Kind.COMBINATION
+        adds = "adds up" if len(node.ideas) == 1 else "add up"
+        text = f"{counted(len(node.ideas), 'idea')} {adds}: {', '.join(node.ideas)}"
+        kind = Kind.COMBINATION
     elif node.proposal.startswith(OWNER):
         text, kind = f"{tree[:10]} is as good as it looked: {node.summary}", Kind.COMBINATION
     else:

@@ -281,3 +281,19 @@ def test_a_direction_is_turned_round_by_a_loss_only_where_nothing_else_was_chang
     assert turn("p1", Label.NOISE, RATE="up", WIDTH="up") == {}
     assert turn("p2", Label.PROMISING, RATE="up", WIDTH="up") == {"RATE": "up", "WIDTH": "up"}
     assert turn("p3", Label.NOISE, RATE="up")["RATE"] == "down"
+
+
+async def test_what_did_not_run_alone_is_not_offered_as_new_again(make_lab: Any) -> None:
+    lab = await start(make_lab)
+    start_tree = lab.findings.start
+    choice = Choice("improve", (start_tree,), Kind.DATA, (), also=(Kind.SCHEDULE,))
+
+    def offered() -> set[str]:
+        return {t.name for t in observe(lab, 0, 9, choice, 1).techniques if t.applies}
+
+    for i, names in enumerate((["broken", "alpha"], ["broken"])):
+        lab.add_proposal(
+            Proposal(f"p0-{i}", 0, i, "h", Kind.DATA, (start_tree,), "b", {"apply": names})
+        )
+        lab.findings.note_dropped(f"p0-{i}", is_broken=True)
+        assert ("broken" in offered()) == (i == 0) and "alpha" in offered()
