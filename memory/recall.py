@@ -51,13 +51,21 @@ class RunMemory:
             self._postings[word].append(key)
             self._counts[word] += 1
         if len(self._lessons) > MAX_LESSONS:
-            self._lessons.popitem(last=False)
+            self._forget(self._lessons.popitem(last=False)[1])
+
+    def _forget(self, lesson: Lesson) -> None:
+        """A word counts in the lessons that are left, as if there had been no others."""
+        for word in words(lesson):
+            self._counts[word] -= 1
+            if self._counts[word] <= 0:
+                del self._counts[word]
+                self._postings.pop(word, None)
 
     def recall(self, text: str, limit: int) -> Sequence[Lesson]:
         """The lessons that share the rarest words with the text, best first."""
         scores: defaultdict[Key, float] = defaultdict(float)
         n = len(self._lessons)
-        for word in set(WORD.findall(text.lower())):
+        for word in sorted(set(WORD.findall(text.lower()))):  # sums come out the same each time
             if word in self._postings:
                 weight = log(1 + n / self._counts[word])
                 for key in set(self._postings[word]):

@@ -29,7 +29,7 @@ from novum.memory.keywords import KeywordIndex
 from novum.memory.novelty import Attempt, find_duplicate
 from novum.memory.protocol import Memory
 from novum.memory.ranking import Found, rank
-from novum.memory.recall import RunMemory
+from novum.memory.recall import MAX_LESSONS, RunMemory
 from novum.memory.store import Store
 
 TEXTS = {
@@ -38,6 +38,19 @@ TEXTS = {
     "warmdown": "Staying at the full rate longer and then falling to zero",
     "smear": "A gated share of the previous token's embedding gives every layer bigrams",
 }
+
+
+def test_what_fell_out_of_a_memory_weighs_no_words_any_more() -> None:
+    texts = ("rare zeal", "common calm", "common zest", "common rare words")
+    made = [lesson(f"n{i}", texts[i * 7 % 4]) for i in range(MAX_LESSONS + 700)]
+    whole, latest = RunMemory(), RunMemory()
+    for one in [*(lesson(f"o{i}", "bygone common rare") for i in range(500)), *made]:
+        whole.add(one)
+    for one in made[-MAX_LESSONS:]:  # as a resumed run reads them
+        latest.add(one)
+    assert whole._counts == latest._counts and "bygone" not in whole._postings
+    for asked in ("common rare zeal", "bygone zest", "calm words"):
+        assert whole.recall(asked, 20) == latest.recall(asked, 20)
 
 
 def lesson(name: str, text: str = "", label: Label = Label.NOISE, run: str = "first") -> Lesson:
