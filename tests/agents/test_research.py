@@ -308,7 +308,15 @@ async def test_findings_read_back_from_the_ledger_equal_those_that_followed_the_
     again = make_lab(budget={"experiments": 8}, policy="frontier")
     for name in ("nodes", "moves", "kinds", "attempts", "directions", "_frontier", "proposals"):
         assert getattr(again.findings, name) == getattr(lab.findings, name), name
-    for name in ("n_proposals", "n_closed", "since_progress", "start"):
+    for name in (
+        "n_proposals",
+        "n_closed",
+        "since_progress",
+        "n_tried",
+        "n_unfit",
+        "sources",
+        "start",
+    ):
         assert getattr(again.findings, name) == getattr(lab.findings, name), name
     start = lab.findings.start
     assert again.window.for_proposal("none", start) == lab.window.for_proposal("none", start)
