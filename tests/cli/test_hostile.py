@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from prompt_toolkit.formatted_text import fragment_list_to_text
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
@@ -17,8 +18,10 @@ from starlette.testclient import TestClient
 from tests.cli.conftest import START, Maker, begin
 from typer.testing import CliRunner
 
+from novum.agents.approvals import ask_for
 from novum.app.chat import Chat
 from novum.app.cli import app
+from novum.app.guard import guarded
 from novum.app.lines import plain_lines
 from novum.app.live import Screen
 from novum.app.player import Player
@@ -26,6 +29,7 @@ from novum.app.reading import reading
 from novum.app.steps import Stepper
 from novum.app.web.app import make_app
 from novum.app.web.watched import Watched
+from novum.errors import NovumError
 from novum.lab.records import Directive, Label, Purpose
 from novum.lab.run import RunFolder
 
@@ -58,6 +62,7 @@ def hostile_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
         dropped = {"tree": "", "reason": HOSTILE, "broken": False}
         ledger.append("dropped", dropped, "dropped:p0-1")
         ledger.add_directive(Directive("d1", HOSTILE, author=HOSTILE))
+        ask_for(ledger, "p0-0", tree)
         run.note_anchor(ledger.anchor())
     return run
 
@@ -81,6 +86,7 @@ LOOKS = (
     ("show", "best"),
     ("show", "t10"),
     ("replay", "bad"),
+    ("approve", "bad", "--list"),
     ("diff", "bad", "bad"),
 )
 
@@ -96,6 +102,17 @@ def test_what_a_command_prints_commands_no_terminal(
 def test_markup_of_records_is_shown_as_it_was_written(hostile_run: RunFolder, what: str) -> None:
     said = re.sub(r"\s+", " ", novum("show", what))
     assert "<script>alert(1)</script>" in said and "[bold]loud[/bold]" in said
+
+
+def test_an_error_of_a_program_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    @guarded
+    def fails() -> None:
+        raise NovumError(f"the baseline failed: {HOSTILE}")
+
+    with pytest.raises(typer.Exit):
+        fails()
+    said = capsys.readouterr().err
+    assert "<script>" in said and commands(said) == set()
 
 
 def test_a_picture_of_the_run_draws_words_as_words(hostile_run: RunFolder) -> None:

@@ -37,14 +37,15 @@ def approve(
     """
     from novum.app.questions import answer, waiting
     from novum.app.reading import runs_folder
+    from novum.app.wording import readable
     from novum.lab.run import find_run
 
     folder = find_run(runs_folder(runs), run)
     with folder.ledger(read_only=show) as ledger:
         if show:
-            print(waiting(ledger, folder.archive(read_only=True)))
+            print(readable(waiting(ledger, folder.archive(read_only=True))))
             return
-        print(answer(ledger, id, is_approved=not refuse, why=why))
+        print(readable(answer(ledger, id, is_approved=not refuse, why=why)))
 
 
 def chat(

@@ -16,6 +16,7 @@ from typing import ParamSpec, TypeVar
 import typer
 
 from novum.app.faults import actionable
+from novum.app.wording import readable
 from novum.errors import NovumError
 
 INTERRUPTED = 130
@@ -66,7 +67,7 @@ def _told(error: Exception) -> int:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(readable(text), file=sys.stderr)
 
 
 def _write_bug(error: Exception) -> str:

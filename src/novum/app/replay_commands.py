@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from novum.app.options import AsJson, Demo, Run, Runs
+from novum.app.wording import readable
 from novum.errors import LedgerCorrupt, UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _print(one: Reading, events: tuple[Event, ...], kind: str, grep: str, as_jso
         raise UnknownName(f"no event is of kind {kind!r}; there is {', '.join(kinds)}.")
     found = [e for e in events if kind in ("", e.kind) and (not grep or stepper.holds(e, grep))]
     for event in found:
-        print(json.dumps(asdict(event)) if as_json else line_of(event, events[0].at_s))
+        print(json.dumps(asdict(event)) if as_json else readable(line_of(event, events[0].at_s)))
     if not found:
         print(f"no event holds {grep!r}", file=sys.stderr)
 

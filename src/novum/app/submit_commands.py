@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from novum.app.options import AsJson, Run, Runs
+from novum.app.wording import readable
 
 if TYPE_CHECKING:
     from novum.lab.ledger import Ledger
@@ -99,7 +100,8 @@ def submit(
             hint = f"no process works on the run; `novum resume {to_type(place.path)}` takes it up"
             print(hint, file=sys.stderr)
         result = {"directive": id, "run": place.name, **(_await(ledger, id) if wait else {})}
-    print(json.dumps(result) if as_json else "\n".join(f"{k}: {v}" for k, v in result.items()))
+    lines = readable("\n".join(f"{k}: {v}" for k, v in result.items()))
+    print(json.dumps(result) if as_json else lines)
 
 
 def _await(ledger: Ledger, id: str) -> dict[str, str]:
