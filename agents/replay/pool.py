@@ -6,6 +6,7 @@ measured, each thing once; where that ends, it ends.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -107,7 +108,11 @@ class Proposals:
 
 
 class TrialPool:
-    """A runner that answers with recorded results of the same files, each once."""
+    """A runner that answers with recorded results of the same files, each once.
+
+    Trials that are asked for side by side end in the order in which they ended then: what is
+    believed after each of them, and so what is chosen, depends on it.
+    """
 
     def __init__(self, recording: Recording, blobs: Blobs, n_slots: int) -> None:
         self.n_slots = n_slots
@@ -115,6 +120,8 @@ class TrialPool:
         self.spent_s = 0.0
         """Seconds that the trials handed out took when they were run."""
         self.n_used = 0
+        self._under_way: list[tuple[float, str]] = []
+        """Trials handed out, each by when it ended then."""
         self._left: dict[Setting, deque[Trial]] = defaultdict(deque)
         for trial in recording.trials.values():
             if trial.status not in UNUSABLE:
@@ -139,7 +146,19 @@ class TrialPool:
             raise RecordingMiss(f"the recording holds no further {what} of {request.tree[:10]}")
         trial = left.popleft()
         self.spend([trial])
+        await self._end(trial)
         return result_of(trial, self.blobs)
+
+    async def _end(self, trial: Trial) -> None:
+        """Wait for those that were asked for beside a trial and ended before it."""
+        mine = (trial.ended_s, trial.id)
+        self._under_way.append(mine)
+        try:
+            await asyncio.sleep(0)  # until all that start together have begun
+            while min(self._under_way) != mine:
+                await asyncio.sleep(0)
+        finally:
+            self._under_way.remove(mine)
 
     def spend(self, trials: Iterable[Trial]) -> None:
         """Count trials as run whose results are not asked for."""

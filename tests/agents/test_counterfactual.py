@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ import pytest
 from novum.agents.opening import open_lab
 from novum.agents.replay.counterfactual import Counterfactual, counterfactual
 from novum.agents.replay.hybrid import again, live_models
+from novum.agents.replay.pool import Recording, TrialPool
 from novum.agents.research import work
+from novum.benchmarks.protocol import TrialRequest
 from novum.errors import LedgerCorrupt, UnknownName, UsageError
+from novum.lab.records import Purpose
 from novum.lab.run import RunFolder
 from novum.lab.toml import dumps
 from novum.settings import restore_settings
@@ -34,6 +38,26 @@ async def recorded(make_lab: Any, tmp_path: Any) -> RunFolder:
     }
     (lab.run.path / "run.toml").write_text(dumps(lab.run.info | {"settings": settings}))
     return RunFolder.open(lab.run.path)
+
+
+async def test_trials_side_by_side_end_in_the_order_in_which_they_ended_then(
+    recorded: RunFolder,
+) -> None:
+    with recorded.ledger(read_only=True) as ledger:
+        noise = ledger.trials(purpose=Purpose.NOISE)
+    ends = [3.0, 5.0, 1.0, 4.0, 2.0]
+    trials = {t.id: replace(t, ended_s=end) for t, end in zip(noise, ends, strict=True)}
+    pool = TrialPool(Recording(trials=trials), recorded.blobs, 2)
+    ended: list[int] = []
+
+    async def run(i: int) -> None:
+        request = TrialRequest({}, noise[i].tree, i)
+        result = await pool.run(lambda _: request, "")
+        assert result is not None and result.metric == noise[i].metric
+        ended.append(i)
+
+    await asyncio.gather(*map(run, range(5)))
+    assert ended == [2, 4, 0, 3, 1]
 
 
 async def played(run: RunFolder, *given: Any) -> Counterfactual:

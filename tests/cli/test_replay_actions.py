@@ -31,11 +31,14 @@ def novum(*words: str) -> Result:
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real run of four ideas; returns the folder of the runs."""
+    """A real run of four ideas; returns the folder of the runs.
+
+    On one slot: of two trials side by side either may end first, live as well as measured again.
+    """
     runs = tmp_path_factory.mktemp("runs")
     said = novum(
-        "run", str(PACK), "--experiments", "4", "--threads", "1", "--sandbox", "process",
-        "--name", "first", "--runs", str(runs), "--plain",
+        "run", str(PACK), "--experiments", "4", "--threads", "1", "--slots", "1",
+        "--sandbox", "process", "--name", "first", "--runs", str(runs), "--plain",
     )  # fmt: skip
     assert said.exit_code in (0, 3, 4), said.output
     return runs
