@@ -80,13 +80,13 @@ class Budget:
         """Wall seconds left for everything; `None` without a limit."""
         return None if self.limits.wall_s is None else max(0.0, self.limits.wall_s - self.wall_s)
 
-    def has_time_for(self, n_trials: int) -> bool:
-        """Whether so many trials end before the search has to."""
+    def has_time_for(self, n_trials: int, spare_s: float = 0.0) -> bool:
+        """Whether so many trials end before the search has to, or `spare_s` seconds later."""
         left = self.search_s()
         if left is None:
             return True
         rounds = -(-n_trials // max(self.n_slots, 1))
-        return rounds * self.trial_s <= left
+        return rounds * self.trial_s <= left + spare_s
 
     def has_time_to_certify(self) -> bool:
         """Whether the reserve still lies ahead (after a certification that did not pass)."""
@@ -109,7 +109,9 @@ class Budget:
             were = "was" if n_experiments == 1 else "were"
             return f"{counted(n_experiments, 'experiment')} {were} done"
         if (left := self.search_s()) is not None and left <= self.trial_s:
-            return f"the time for search is over after {self.wall_s:.0f} s"
+            kept_s = min(self.reserve_s + self.ablation_s, self.left_s() or 0.0)
+            kept = f", {kept_s:.0f} s are kept for the final test" if kept_s >= 1 else ""
+            return f"the time for search is over after {self.wall_s:.0f} s{kept}"
         if limits.gpu_hours is not None and self.gpu_s >= limits.gpu_hours * 3600:
             return f"{self.gpu_s / 3600:.2f} GPU hours are spent"
         return self.model_spent()

@@ -50,7 +50,7 @@ async def experiment(state: State, runtime: Runtime[Lab]) -> State:
         if reason := await screen_out(lab, proposal, state["candidate"], state["reference"]):
             return {"dropped": reason, "broken": False}
         wanted = FIRST
-    if not lab.budget.has_time_for(wanted["candidate"] + wanted["reference"]):
+    if not lab.has_time_for(wanted["candidate"] + wanted["reference"]):
         return {"dropped": f"no time is left for: {wanted['reason']}", "broken": False}
     step = state.get("step", 0)
     orders = orders_of(lab, proposal, state["candidate"], state["reference"], wanted, step)

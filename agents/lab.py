@@ -213,6 +213,18 @@ class Lab:
         self.budget.ablation_s = self.ablate * limit_s if limit_s and gain > 0 else 0.0
         self.budget.reserve_s = reserve_s(n, self.budget.n_slots, self.budget.trial_s)
 
+    def has_time_for(self, n_trials: int) -> bool:
+        """Whether so many trials of an idea still fit.
+
+        While nothing was gained, an idea that looks good may take of what is set aside for the
+        final test, down to the shortest one: without the idea there would be nothing to test.
+        """
+        budget, spare_s = self.budget, 0.0
+        if not self.findings.sure_gain:
+            shortest_s = reserve_s(self.terms.win.looks[0], budget.n_slots, budget.trial_s)
+            spare_s = max(0.0, budget.reserve_s - shortest_s)
+        return budget.has_time_for(n_trials, spare_s)
+
     def next_iteration(self, thread: int) -> int:
         """Number of the first iteration of a thread that is not closed."""
         return self.iterations.get(thread, 0)

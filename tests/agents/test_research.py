@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from novum.agents.baseline import add_start
+from novum.agents.baseline import add_start, measure_noise
 from novum.agents.brains.scripted import ScriptedModel, calls
 from novum.agents.certify import level_of_each, name_of_test
 from novum.agents.lab import Lab
@@ -200,6 +200,26 @@ async def test_each_limit_ends_the_search(make_lab: Any, budget: Any, reason: st
     if "wall_s" in budget:
         assert lab.budget.reserve_s > 0
     check_whole(lab)
+
+
+async def test_the_first_idea_may_take_of_the_time_for_a_final_test_that_would_have_nothing_to_test(
+    make_lab: Any,
+) -> None:
+    lab = make_lab(budget={"experiments": 3, "wall_s": 10_000.0})
+    await measure_noise(lab)
+    budget = lab.budget
+    budget.trial_s, budget.reserve_s = 1_000.0, 8_000.0
+    budget.used_wall_s = 10_000 - 8_000 - 500.0  # no trial fits before the reserve
+    assert not budget.has_time_for(1)
+    assert lab.has_time_for(2)
+    assert not lab.has_time_for(20), "the shortest final test keeps its time"
+    budget.trial_s, budget.reserve_s, budget.used_wall_s = 0.0, 0.0, 0.0
+    await work(lab, 1)
+    assert lab.findings.sure_gain > 0
+    budget.trial_s, budget.reserve_s = 1_000.0, 8_000.0
+    budget.used_wall_s = 10_000 - 8_000 - 500.0
+    assert not lab.has_time_for(2), "what was gained is to be tested"
+    assert "s are kept for the final test" in budget.spent(0)
 
 
 async def test_tokens_and_money_of_models_are_counted_and_end_the_search(make_lab: Any) -> None:
