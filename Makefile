@@ -8,8 +8,9 @@ JOBS ?= 2
 
 .PHONY: demo test check fast clean
 
+# That nothing better was found (3) or confirmed (4) is a result, no failure of make.
 demo: $(VENV)/.train
-	$(BIN)/novum run nanochat --profile cpu --wall $(WALL)
+	$(BIN)/novum run nanochat --profile cpu --wall $(WALL) || case $$? in 3|4) ;; *) exit 1 ;; esac
 
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
