@@ -59,10 +59,6 @@ class TrialWindow:
                 arms.setdefault(trial.tree, []).append(trial.metric)
         return NoiseModel.from_arms(arms)
 
-    def n_own(self, proposal: str) -> int:
-        """Trials of a proposal under way that have ended."""
-        return len(self._own.get(proposal, ()))
-
     def cost_s(self, proposal: str) -> float:
         """Wall seconds of all trials of a proposal."""
         trials = self._own.get(proposal, {}).values()

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from novum.lab.records import TrialStatus
+from novum.agents.replay.verify import verify
+from novum.lab.records import Purpose, TrialStatus
 from novum.lab.run import RunFolder
 
 PACK = Path(__file__).parent.parent / "packs" / "climb"
@@ -34,10 +35,7 @@ print(json.dumps({"interrupted": summary.is_interrupted, "confirmed": summary.is
 class Process:
     """A run of the `climb` pack in a process of its own."""
 
-    def __init__(self, tmp_path: Path, experiments: int) -> None:
-        self.run = RunFolder.create(
-            tmp_path / "runs", "run", benchmark="climb", profile="slow", settings={}
-        )
+    def __init__(self, tmp_path: Path, experiments: int, name: str = "run") -> None:
         settings: dict[str, Any] = {
             "benchmark": str(PACK),
             "profile": "slow",
@@ -45,6 +43,9 @@ class Process:
             "budget": {"experiments": experiments},
             "paths": {"cache": str(tmp_path / "cache"), "scratch": str(tmp_path)},
         }
+        self.run = RunFolder.create(
+            tmp_path / "runs", name, benchmark="climb", profile="slow", settings=settings
+        )
         self.argv = (sys.executable, "-c", PROGRAM, str(self.run.path), json.dumps(settings))
 
     def start(self) -> subprocess.Popen[str]:
@@ -130,3 +131,28 @@ def test_control_c_ends_the_process_soon_with_killed_trials_and_the_run_can_be_r
     out, err = done.communicate(timeout=250)
     assert done.returncode == 0, err
     assert json.loads(out)["interrupted"] is False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_killed_in_its_final_test_ends_it_and_is_made_again_by_a_replay(
+    tmp_path: Path,
+) -> None:
+    for name in "abcdefgh":  # where the first idea is none to test, there is another run
+        run = Process(tmp_path, experiments=1, name=name)
+        process = run.start()
+        with run.run.ledger(read_only=True) as ledger:
+            while not ledger.trials(purpose=Purpose.CERTIFY) and process.poll() is None:
+                time.sleep(0.005)
+        process.kill()
+        process.communicate()
+        with run.run.ledger(read_only=True) as ledger:
+            if ledger.trials(purpose=Purpose.CERTIFY, status=TrialStatus.LAUNCHED):
+                break
+    else:
+        pytest.fail("no kill fell into a final test: the test shows nothing")
+    out, err = run.start().communicate(timeout=250)
+    assert json.loads(out)["interrupted"] is False, err
+    run.check_whole(experiments=1)
+    found = verify(run.run)
+    assert found.is_whole, found.problem

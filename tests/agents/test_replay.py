@@ -18,7 +18,7 @@ from novum.agents.outside import packed
 from novum.agents.replay.verify import Verification, verify
 from novum.agents.research import work
 from novum.errors import LedgerCorrupt, RecordingMiss
-from novum.lab.records import Directive, Kind, Label, Lesson, Purpose
+from novum.lab.records import Directive, Kind, Label, Lesson, Purpose, TrialStatus
 from novum.lab.run import RunFolder
 from novum.memory.chroma import ChromaMemory
 from novum.settings import Settings
@@ -121,6 +121,24 @@ async def test_a_run_cut_off_resumed_and_steered_is_made_again(make_lab: Any) ->
     lab.ledger.add_directive(Directive("d3", "Again.", action={"idea": idea}))
     await work(lab, 2)
     assert "done" in {d.status for d in lab.ledger.directives()}
+    found = await check(keep_settings(lab))
+    assert found.problem == "", found.problem
+    assert found.is_whole
+
+
+async def test_a_final_test_that_was_interrupted_is_made_again(make_lab: Any) -> None:
+    given = {"profile": "slow", "budget": {"experiments": 2}}
+    lab = make_lab(**given)
+    running = asyncio.create_task(work(lab, 1))
+    while not lab.ledger.trials(purpose=Purpose.CERTIFY, status=TrialStatus.LAUNCHED):
+        assert not running.done()
+        await asyncio.sleep(0.02)
+    lab.control.interrupt()
+    await running
+    assert not lab.ledger.verdicts(last=1)[0].proposal.startswith("certify-")
+    lab = make_lab(**given)
+    await work(lab, 1)
+    assert lab.ledger.verdicts(last=1)[0].proposal.startswith("certify-")
     found = await check(keep_settings(lab))
     assert found.problem == "", found.problem
     assert found.is_whole
