@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from novum.agents.ablation import ablate
 from novum.agents.auditor import as_wanted
 from novum.agents.carrying import put_together
+from novum.agents.choosing import may_carry
 from novum.agents.claims import claimed
 from novum.agents.experimenter import orders_of
-from novum.agents.planner import may_carry
 from novum.agents.search.frontier import nearest
 from novum.agents.search.node import UNFIT, Node
 from novum.agents.trials import run_orders

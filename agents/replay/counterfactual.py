@@ -26,10 +26,11 @@ from novum.agents.auditor import audit
 from novum.agents.baseline import measure_noise
 from novum.agents.budget import BudgetLimits
 from novum.agents.certify import certify
+from novum.agents.choosing import choose_where
 from novum.agents.experimenter import experiment
 from novum.agents.lab import Lab
 from novum.agents.opening import remember
-from novum.agents.planner import RETEST, choose_where, measure_again
+from novum.agents.planner import RETEST, measure_again
 from novum.agents.recorder import record
 from novum.agents.replay.pool import Proposals, Recording, TrialPool, Tried, miss_of
 from novum.agents.replay.stage import make_lab, own_memory, scratch_copy

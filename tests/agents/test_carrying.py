@@ -7,8 +7,8 @@ from typing import Any
 from novum.agents.ablation import RESULT, ablate
 from novum.agents.baseline import measure_noise
 from novum.agents.carrying import CARRIED, describe_clash, put_together
+from novum.agents.choosing import CHOICE, choose_where
 from novum.agents.lab import Lab
-from novum.agents.planner import CHOICE, choose_where
 from novum.agents.search.findings import CARRY
 from novum.agents.search.protocol import Choice
 from novum.app.reading import reading

@@ -11,9 +11,10 @@ import pytest
 
 from novum.agents.baseline import measure_noise
 from novum.agents.brains.choose import choose
+from novum.agents.checking import check_together
+from novum.agents.choosing import CHOICE, choose_where
 from novum.agents.lab import Lab
 from novum.agents.observe import observe
-from novum.agents.planner import CHOICE, check_together, choose_where
 from novum.agents.prompting import render
 from novum.agents.search.findings import Findings
 from novum.agents.search.frontier import is_sound, n_new
