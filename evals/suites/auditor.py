@@ -25,7 +25,7 @@ from novum.errors import NovumError
 from novum.evals.confusion import UNFINISHED, CaseResult, Report, caught_by, render
 from novum.evals.corpus.case import HERE, Case, Check, load_corpus
 from novum.evals.rehearse import Bench, OutOfTime, rehearse, verdict_of
-from novum.evals.suites.options import parser_of
+from novum.evals.suites.options import at_least, parser_of
 from novum.lab.records import Outcome
 from novum.sandboxes.executor import make_slots
 from novum.sandboxes.protocol import Sandbox
@@ -147,7 +147,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         help="begin no trial after this time, and name the cases that are not finished",
     )
     parser.add_argument("--sandbox", default="auto")
-    parser.add_argument("--slots", type=int, default=2)
+    parser.add_argument("--slots", type=at_least(1), default=2)
     parser.add_argument("--json", action="store_true", help="one object a case on standard output")
     parser.add_argument("--verbose", action="store_true", help="say what became of each case")
     args = parser.parse_args(arguments)

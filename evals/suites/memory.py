@@ -21,7 +21,7 @@ from random import Random
 import numpy as np
 
 from novum.benchmarks.moves import Technique, load_playbook
-from novum.evals.suites.options import parser_of
+from novum.evals.suites.options import at_least, parser_of
 from novum.lab.records import Kind, Label, Lesson
 from novum.memory.chroma import LESSONS, ChromaMemory
 from novum.memory.documents import of_lesson
@@ -162,8 +162,10 @@ def run(arguments: Sequence[str]) -> int:
     """Print what was measured."""
     parser = parser_of("memory", __doc__)
     parser.add_argument("--embedders", nargs="*", default=["ngrams"])
-    parser.add_argument("--lessons", type=int, default=100_000, help="for latency; 0 leaves it out")
-    parser.add_argument("--kills", type=int, default=12)
+    parser.add_argument(
+        "--lessons", type=at_least(0), default=100_000, help="for latency; 0 leaves it out"
+    )
+    parser.add_argument("--kills", type=at_least(0), default=12)
     parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--turn", type=int, default=0, help=argparse.SUPPRESS)
     said = parser.parse_args(arguments)

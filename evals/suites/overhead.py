@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 # A suite looks at the house from outside, so it imports from all of it, where it is run.
 from novum.evals.goals import Row, all_met, table
 from novum.evals.suites.bare_loop import BareLoop
-from novum.evals.suites.options import parser_of
+from novum.evals.suites.options import at_least, parser_of
 from novum.evals.suites.stopwatch import Times, watch
 
 if TYPE_CHECKING:
@@ -350,9 +350,11 @@ def render(overhead: Overhead) -> str:
 def run(arguments: Sequence[str]) -> int:
     """The command: print the table, or one JSON object; exit code 1 when a goal is missed."""
     parser = parser_of("overhead", __doc__)
-    parser.add_argument("--candidates", type=int, default=N_CANDIDATES, metavar="N")
-    parser.add_argument("--lessons", type=int, default=0, metavar="N", help="in a shared memory")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of research")
+    parser.add_argument("--candidates", type=at_least(1), default=N_CANDIDATES, metavar="N")
+    parser.add_argument(
+        "--lessons", type=at_least(0), default=0, metavar="N", help="in a shared memory"
+    )
+    parser.add_argument("--threads", type=at_least(1), default=1, metavar="N", help="of research")
     parser.add_argument("--policy", default="greedy", help="greedy (default), frontier, ...")
     parser.add_argument(
         "--memory", type=Path, metavar="FOLDER", help="keep the lessons here for another time"
@@ -363,8 +365,8 @@ def run(arguments: Sequence[str]) -> int:
     asked = Asked(**given)
     if asked.candidates < 2 * N_TENTHS * asked.threads:
         parser.error(f"--candidates must be {2 * N_TENTHS} or more for each thread")
-    if not 1 <= asked.threads <= MAX_THREADS or asked.lessons < 0:
-        parser.error(f"--threads goes from 1 to {MAX_THREADS}, --lessons from 0")
+    if asked.threads > MAX_THREADS:
+        parser.error(f"--threads goes from 1 to {MAX_THREADS}")
     overhead = measure(asked, lambda line: print(line, file=sys.stderr, flush=True))
     print(json.dumps(asdict(overhead)) if as_json else render(overhead))
     return 0 if all_met(rows(overhead)) else 1

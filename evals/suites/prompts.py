@@ -24,7 +24,7 @@ from typing import Any
 
 # A suite looks at the house from outside, so it imports from all of it, where it is run.
 from novum.evals.goals import all_met, table
-from novum.evals.suites.options import parser_of
+from novum.evals.suites.options import at_least, parser_of
 
 SLOPE = Path(__file__).parent / "slope"
 N_ITERATIONS = 1_000
@@ -201,11 +201,9 @@ def render(sizes: Sizes) -> str:
 def run(arguments: Sequence[str]) -> int:
     """The command: print the table, or one JSON object; exit code 1 when a goal is missed."""
     parser = parser_of("prompts", __doc__)
-    parser.add_argument("--iterations", type=int, default=N_ITERATIONS, metavar="N")
+    parser.add_argument("--iterations", type=at_least(1), default=N_ITERATIONS, metavar="N")
     parser.add_argument("--json", action="store_true", help="one object in place of the table")
     asked = parser.parse_args(arguments)
-    if asked.iterations < 1:
-        parser.error("--iterations must be 1 or more")
     sizes = measure(asked.iterations, lambda line: print(line, file=sys.stderr, flush=True))
     print(json.dumps(asdict(sizes)) if asked.json else render(sizes))
     return 0 if all_met(rows(sizes)) else 1

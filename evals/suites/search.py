@@ -20,7 +20,7 @@ from time import perf_counter, process_time
 from novum.agents.search.frontier import MAX_NEW
 from novum.agents.search.registry import POLICIES, make_policy
 from novum.errors import UsageError
-from novum.evals.suites.options import parser_of
+from novum.evals.suites.options import at_least, parser_of
 from novum.evals.suites.rivals import evolve
 from novum.evals.suites.simulated.campaign import PLAIN, Campaign, Outcome, keep_if_better
 from novum.evals.suites.simulated.landscapes import HELD_OUT, Landscape
@@ -148,11 +148,12 @@ def measure(
 def run(arguments: Sequence[str]) -> int:
     """Print the table; with `--out` keep every campaign as a line of JSON."""
     parser = parser_of("search", __doc__)
-    parser.add_argument("--trials", type=int, nargs="+", default=[100])
-    parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--policies", nargs="+", default=[PLAIN, SEVERAL, *POLICIES])
+    parser.add_argument("--trials", type=at_least(1), nargs="+", default=[100])
+    parser.add_argument("--repeats", type=at_least(1), default=10)
+    every = [PLAIN, SEVERAL, *POLICIES]
+    parser.add_argument("--policies", nargs="+", choices=every, default=every)
     parser.add_argument("--landscapes", nargs="+", choices=names(), default=names())
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--processes", type=at_least(1), default=1)
     parser.add_argument("--out", type=Path)
     parser.add_argument(
         "--openevolve",
