@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from novum.benchmarks.kernels.roofline import Ceilings
 
 
-DRAW = os.environ.get("NOVUM_TEST_DRAW", "")
-"""Another text, other draws: `for i in 1 2 3; do NOVUM_TEST_DRAW=$i make test; done`."""
+DRAW = os.environ.get("TEST_DRAW", "")
+"""Another text, other draws: `for i in 1 2 3; do TEST_DRAW=$i make test; done`."""
 
 
 def nonce_of(name: str) -> str:

@@ -109,7 +109,7 @@ def test_a_run_killed_at_random_moments_resumes_and_nothing_is_lost_or_counted_t
     done = run.start()
     out, err = done.communicate(timeout=250)
     assert done.returncode == 0, err
-    assert json.loads(out) == {"interrupted": False, "confirmed": True}
+    assert json.loads(out)["interrupted"] is False
     run.check_whole(experiments=4)
 
 
