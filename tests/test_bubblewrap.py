@@ -8,12 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from novum.errors import SandboxLost, SandboxUnavailable
-from novum.sandboxes import Confinement, ExitCause, Limits, Promise, SandboxedProcess
+from novum.sandboxes import Confinement, Exit, ExitCause, Limits, Promise, SandboxedProcess
 from novum.sandboxes.bubblewrap import BubblewrapSandbox
 from novum.sandboxes.doctor import ATTACKS, examine
 
@@ -171,5 +172,15 @@ def test_without_control_groups_it_says_what_it_no_longer_promises(
     assert "sampling" in bare.layers
     assert not any(layer.startswith("cgroup") for layer in bare.layers)
     assert (Promise.PROCESSES_BOUNDED in bare.promises) == (os.geteuid() != 0)
-    attacks = [attack for attack in ATTACKS if attack.promise is Promise.MEMORY_BOUNDED]
+    # How much was held when the first sample saw it depends on how busy the machine is.
+    attacks = [
+        replace(attack, judge=by_the_clock_only)
+        for attack in ATTACKS
+        if attack.promise is Promise.MEMORY_BOUNDED
+    ]
     assert examine(bare, attacks).is_sound
+
+
+def by_the_clock_only(ended: Exit) -> str | None:
+    """What is wrong where nobody stopped a program that takes too much."""
+    return "nobody stopped it" if ended.cause is ExitCause.TIMEOUT else None
