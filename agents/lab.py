@@ -25,6 +25,7 @@ from novum.agents.screens import Screens
 from novum.agents.search.findings import Findings
 from novum.agents.search.protocol import SearchPolicy
 from novum.agents.situation import moves_of
+from novum.agents.trials import NOBODYS_SCORE
 from novum.agents.window import TrialWindow
 from novum.benchmarks.pack import Pack, Profile
 from novum.evals.audit import precheck
@@ -43,7 +44,6 @@ from novum.lab.records import (
     Proposal,
     Purpose,
     Trial,
-    TrialStatus,
     Verdict,
 )
 from novum.lab.run import RunFolder
@@ -350,7 +350,7 @@ class Lab:
         self.screens.note_trial(self, trial)
         seconds = trial.ended_s - trial.launched_s
         # One that was cut off says nothing of how long a whole one takes.
-        is_whole = trial.status not in (TrialStatus.LOST, TrialStatus.KILLED)
+        is_whole = trial.status not in NOBODYS_SCORE
         is_full = trial.fidelity == "full" and trial.purpose is not Purpose.SMOKE
         self.budget.spend_trial(seconds, is_full=is_full and is_whole)
 

@@ -12,11 +12,12 @@ import pytest
 
 from novum.agents.brains.registry import register
 from novum.agents.brains.scripted import ScriptedModel, calls
-from novum.agents.checkpoints import InlineSqliteSaver
 from novum.agents.graph import STEP
 from novum.agents.lab import Lab
 from novum.agents.research import work
 from novum.lab.records import Purpose
+
+from .test_cut_off import propose, work_until
 
 PACK = Path(__file__).parent.parent / "packs" / "climb"
 CHEAP = """
@@ -52,11 +53,6 @@ def watch(monkeypatch: pytest.MonkeyPatch, as_recorded: Compare) -> Watch:
 
     monkeypatch.setattr(Lab, "note", watched)
     return found
-
-
-def propose(name: str) -> Any:
-    args = {"hypothesis": f"{name} helps", "kind": "architecture", "move": {"apply": [name]}}
-    return calls(("propose", args))
 
 
 @pytest.mark.parametrize("policy", ["frontier", "greedy"])
@@ -128,9 +124,6 @@ async def test_how_the_models_of_an_ensemble_did_is_known_as_it_is_recorded(
 async def test_a_drop_that_is_recorded_again_after_a_kill_counts_once(
     make_lab: Any, watch: Watch, as_recorded: Compare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
-
     def players() -> dict[str, Any]:
         give_up = calls(("give_up", {"reason": "no"}))
         return {
@@ -140,18 +133,7 @@ async def test_a_drop_that_is_recorded_again_after_a_kill_counts_once(
         }
 
     lab = make_lab(**players())
-    put = InlineSqliteSaver.aput
-
-    async def die_after_the_drop(saver: InlineSqliteSaver, config: Any, *rest: Any) -> Any:
-        if lab.ledger.event("dropped:p0-0"):
-            raise Killed
-        return await put(saver, config, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(InlineSqliteSaver, "aput", die_after_the_drop)
-        with pytest.raises(BaseExceptionGroup) as caught:
-            await work(lab, 1)
-    assert caught.group_contains(Killed)
+    await work_until(lab, monkeypatch, lambda: lab.ledger.event("dropped:p0-0") is not None)
     lab = make_lab(**players())
     await work(lab, 1)
     assert (lab.findings.n_closed, lab.findings.since_progress) == (1, 1)

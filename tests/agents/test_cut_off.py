@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +14,24 @@ from novum.agents.research import work
 
 class Killed(BaseException):
     """The process is no more."""
+
+
+async def work_until(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, is_time: Callable[[], bool]
+) -> None:
+    """Work, and die instead of saving the first checkpoint after which `is_time` holds."""
+    put = InlineSqliteSaver.aput
+
+    async def die(saver: InlineSqliteSaver, config: Any, *rest: Any) -> Any:
+        if is_time():
+            raise Killed
+        return await put(saver, config, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(InlineSqliteSaver, "aput", die)
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await work(lab, 1)
+    assert caught.group_contains(Killed)
 
 
 def propose(name: str) -> Any:
@@ -46,18 +65,11 @@ async def test_a_node_whose_answer_was_saved_before_the_kill_is_not_taken_for_th
 ) -> None:
     planner = ScriptedModel(answers=[propose("alpha")])
     lab = make_lab(planner=planner, budget={"experiments": 1})
-    put = InlineSqliteSaver.aput
-
-    async def die_after_the_auditor(saver: InlineSqliteSaver, config: Any, *rest: Any) -> Any:
-        if lab.ledger.verdicts(proposal="p0-0") and not lab.ledger.lessons():
-            raise Killed
-        return await put(saver, config, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(InlineSqliteSaver, "aput", die_after_the_auditor)
-        with pytest.raises(BaseExceptionGroup) as caught:
-            await work(lab, 1)
-    assert caught.group_contains(Killed)
+    await work_until(
+        lab,
+        monkeypatch,
+        lambda: bool(lab.ledger.verdicts(proposal="p0-0") and not lab.ledger.lessons()),
+    )
     lab = make_lab(planner=ScriptedModel(answers=[propose("beta")]), budget={"experiments": 2})
     await work(lab, 1)
     assert [x.proposal for x in lab.ledger.lessons()] == ["p0-0", "p0-1"]

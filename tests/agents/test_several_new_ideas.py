@@ -20,7 +20,7 @@ from novum.agents.search.findings import Findings
 from novum.agents.search.frontier import is_sound, n_new
 from novum.agents.search.protocol import Choice
 from novum.agents.search.registry import make_policy
-from novum.agents.situation import Branch, ConstantFact, Situation, Technique
+from novum.agents.situation import ConstantFact, Technique
 from novum.errors import ToolError
 from novum.lab.records import (
     Candidate,
@@ -34,14 +34,9 @@ from novum.lab.records import (
 )
 from novum.tools.desk import Proposed
 
-HEAD = Branch(tree="a" * 40, label="start", gain=0.0, n_trials=5)
+from .test_playbook import situation
+
 ALSO = ("data", "schedule")
-
-
-def situation(**changes: Any) -> Situation:
-    given: dict[str, Any] = {"benchmark": "b", "metric": "loss", "better": "lower", "task": "Do."}
-    given |= {"thread": 0, "iteration": 0, "mode": "improve", "parents": (HEAD,)}
-    return Situation(**given | changes)
 
 
 def technique(name: str, **more: Any) -> Technique:
