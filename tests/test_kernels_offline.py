@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import subprocess
@@ -39,29 +40,56 @@ def test_arguments_have_the_shapes_of_the_workload_and_no_memory() -> None:
     assert outputs[0].device.type == "meta"
 
 
-@pytest.mark.skipif(not (have("torch") and have("triton")), reason="needs PyTorch and Triton")
+def triton_release() -> tuple[int, ...]:
+    """The first two numbers of the Triton that is installed; none where there is none."""
+    try:
+        return tuple(int(part) for part in importlib.metadata.version("triton").split(".")[:2])
+    except importlib.metadata.PackageNotFoundError:
+        return ()
+
+
+def changed(name: str, old: str, new: str) -> str:
+    """A shipped solution with something put in place of a text that stands there."""
+    source = (START / f"{name}.py").read_text()
+    assert old in source
+    return source.replace(old, new)
+
+
+@pytest.mark.skipif(
+    not have("torch") or triton_release() < (3, 4),
+    reason="needs PyTorch and Triton 3.4, the first that says where its cuobjdump lies",
+)
 def test_a_kernel_compiles_for_a_gpu_that_is_not_there_and_a_broken_one_does_not(
     tmp_path: Path,
 ) -> None:
-    def run(folder: Path) -> subprocess.CompletedProcess[str]:
+    def run(folder: Path) -> tuple[int, dict[str, str]]:
+        """Exit status, and what is said of each solution."""
         environment = dict(os.environ) | {"TRITON_CACHE_DIR": str(tmp_path / "cache")}
         environment.pop("TRITON_INTERPRET", None)
         command = [sys.executable, "-m", "novum.benchmarks.kernels.offline", str(folder)]
-        return subprocess.run(
-            [*command, "--select", "swiglu"],
+        done = subprocess.run(
+            [*command, "--select", "bias_gelu,swiglu"],
             env=environment,
             capture_output=True,
             text=True,
             check=False,
             timeout=300,
         )
+        parts = [part.partition("\n") for part in done.stdout.split("== ")[1:]]
+        assert parts, done.stderr
+        return done.returncode, {name: text for name, _, text in parts}
 
-    done = run(START)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "swiglu_kernel" in done.stdout
-    assert "LDG.128" in done.stdout
-    source = (START / "swiglu.py").read_text()
-    (tmp_path / "swiglu.py").write_text(source.replace("tl.arange(0, BLOCK)", "tl.arange(0, 1000)"))
-    broken = run(tmp_path)
-    assert broken.returncode == 1
-    assert "CompilationError" in broken.stdout
+    status, said = run(START)
+    assert status == 0, said
+    assert "gelu_kernel" in said["bias_gelu"]
+    for instruction in ("LDG=", "STG=", "MUFU="):  # it loads, stores and takes an exponential
+        assert instruction in said["swiglu"]
+
+    # 2048 numbers of two bytes over 8 warps: sixteen bytes a thread, the widest access.
+    (tmp_path / "swiglu.py").write_text(changed("swiglu", "BLOCK = 1024", "BLOCK = 2048"))
+    odd = changed("bias_gelu", "tl.arange(0, BLOCK)", "tl.arange(0, 1000)")
+    (tmp_path / "bias_gelu.py").write_text(odd)
+    status, said = run(tmp_path)
+    assert status == 1
+    assert "CompilationError" in said["bias_gelu"]
+    assert "LDG.128=" in said["swiglu"] and "STG.128=" in said["swiglu"]

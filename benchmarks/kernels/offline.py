@@ -4,7 +4,8 @@
 
 Every solution runs on the shapes of its GPU workloads with tensors that have no memory; each
 launch is compiled for the named architecture with the very types, constants and alignments that
-it would have there, and never started. What only the interpreter accepts fails here.
+it would have there, and never started. What only the interpreter accepts fails here. Needs Triton
+3.4 or later.
 """
 
 from __future__ import annotations
