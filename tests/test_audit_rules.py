@@ -240,6 +240,30 @@ NATIVE_BLOCKED = {
     "proc": 'const char* p = "/proc/self/maps";',
     "include": '#include "../../grade.h"\n',
     "python": "void f() { PyRun_SimpleString(s); }",
+    "incbin": 'void f() { asm(".section .rodata\\n.incbin \\"/usr/x\\""); }',
+    "incbin in pieces": 'void f() { asm volatile(".inc" "bin \\"x\\""); }',
+    "incbin raw": 'void f() { asm(R"(.incbin "x")"); }',
+    "incbin by macro": '#define TAKE(x) asm(".incbin " x)\n',
+    "assembler outside": 'asm("f: ret");',
+    "embed": "const char a[] = {\n#embed </x>\n};",
+    "import": '#import "x.h"\n',
+    "include by macro": '#define FILE_ "/x"\n#include FILE_\n',
+    "include of data": '#include "weights.bin"\n',
+    "include of python": '#include "kernel.py"\n',
+    "include absolute": '#include "/usr/include/x.h"\n',
+    "include continued": '#inc\\\nlude "../x.h"\n',
+    "system continued": 'void f() { sys\\\ntem("ls"); }',
+    "system continued after a blank": 'void f() { sys\\ \ntem("ls"); }',
+    "digraph": '%:include "x.h"\n',
+    "trigraph": '??=include "x.h"\n',
+    "system by macro": "#define GO(x) system(x)\nvoid f() { GO(s); }",
+    "system by alias": "#define GO system\nvoid f() { GO(s); }",
+    "system by pointer": "int (*go)(const char*) = system;",
+    "pybind import": 'void f() { py::module_::import("time").attr("perf_counter") = g; }',
+    "pybind exec": "void f() { pybind11::exec(s); }",
+    "pybind attribute": "void f(py::object o) { o.attr(name)(); }",
+    "capi": "void f() { PyObject_SetAttr(a, b, c); }",
+    "capi by alias": "#define GO PyObject_SetAttr\nvoid f() { GO(a, b, c); }",
 }
 NATIVE_CONFIRMED = {
     "pasting": "#define CAT(a, b) a##b\n",
@@ -248,6 +272,7 @@ NATIVE_CONFIRMED = {
     "pointer table": "static std::unordered_map<void*, at::Tensor> cache;",
     "counter": "static int calls = 0; void f() { if (calls++ > 10) return; }",
     "stream": "void f() { cudaStreamCreate(&s); k<<<1, 1, 0, s>>>(); }",
+    "assembler by macro": 'void f() { asm volatile(MMA "r"); }',
 }
 NATIVE_HONEST = {
     "kernel": "__global__ void k(float* x) { x[threadIdx.x] *= 2.f; } // system(1) is not called",
@@ -255,7 +280,11 @@ NATIVE_HONEST = {
     "string": 'TORCH_CHECK(x.is_cuda(), "must not call system()");',
     "joined stream": "void f() { cudaStreamCreate(&s); k<<<1, 1, 0, s>>>(); cudaStreamWaitEvent(t, e); }",
     "current stream": "auto s = at::cuda::getCurrentCUDAStream(); k<<<1, 1, 0, s>>>();",
-    "ptx": 'asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(a), "l"(b));',
+    "ptx": 'void f() { asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(a), "l"(b)); }',
+    "ptx state": 'void f() { asm("ld.global.nc.v4.u32 {%0}, [%1];" : "=r"(x.data) : "l"(y.section)); }',
+    "headers": '#include <torch/extension.h>\n#include <vector>\n#include "cutlass/gemm.h"\n',
+    "binding": 'PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) { m.def("run", &run); }',
+    "names": "int pipe = 3; auto b = thrust::system::cuda::par; Pipeline bind; x.system = 2; go(pipe);",
     "timing": "cudaEventElapsedTime(&ms, a, b);",
 }  # fmt: skip
 
@@ -283,6 +312,8 @@ def test_cuda_inside_a_python_string_is_read_too() -> None:
 def test_sources_inside_a_solution_file_are_read_too() -> None:
     source = '{"sources": [{"path": "a.py", "content": "import os\\nos.fork()"}]}'
     assert worst(source, "solution.json") is Outcome.FAIL
+    source = '{"sources": [{"path": "body.inc", "content": "void f() { fork(); }"}]}'
+    assert worst(source, "solution.json") is Outcome.FAIL
 
 
 def test_hits_of_the_start_are_not_the_candidates() -> None:
@@ -295,7 +326,7 @@ def test_hits_of_the_start_are_not_the_candidates() -> None:
 def test_comments_and_strings_are_no_code_to_the_lexer() -> None:
     source = '// fork()\n/* fork() */ const char* s = "fork()"; R"x(fork())x"; \'f\''
     assert [t.text for t in tokens(source) if t.kind == "word"] == ["const", "char", "s"]
-    assert [t.line for t in tokens("a\\\nb\n\nc")] == [1, 2, 4]
+    assert [t.line for t in tokens("a \\\nb\n\nc")] == [1, 2, 4]
 
 
 def test_words_to_a_reviewer_are_told_from_words_about_one() -> None:

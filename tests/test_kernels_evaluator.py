@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from novum.benchmarks.kernels import tensors
 from novum.benchmarks.kernels.baselines import baseline, mixed_baseline
 from novum.benchmarks.kernels.build import BuildFailed, check_flags
 from novum.benchmarks.kernels.candidate import BadSolution, solution_of
@@ -26,6 +27,7 @@ if importlib.util.find_spec("torch") is None:
     pytest.skip(
         "the kernels are PyTorch programs: pip install 'novum[train]'", allow_module_level=True
     )
+import torch
 
 PACK = Path(__file__).parents[1] / "benchmarks" / "kernels"
 PLAN = Plan(rounds=4, processes=2, calls=4, call_s=120, stage_s=120)
@@ -87,6 +89,7 @@ def test_an_honest_kernel_that_fills_its_outputs_passes(
         ("lazy_output", Status.REWARD_HACK, "not a plain tensor"),
         ("forged_message", Status.REWARD_HACK, "forged PASSED"),
         ("lower_precision", Status.INCORRECT_NUMERICAL, "within tolerance"),
+        ("scaled_memory", Status.INCORRECT_NUMERICAL, "timed call"),
     ],
 )
 def test_a_cheat_is_caught(
@@ -96,6 +99,32 @@ def test_a_cheat_is_caught(
     assert [r.status for r in result.results] == [status] * len(rmsnorm.workloads)
     assert says in result.results[0].log
     assert result.score == 0.0
+
+
+def test_no_input_of_a_timed_call_is_a_multiple_of_another_or_equal_to_it() -> None:
+    """A product of one call would be that of another times a number."""
+    torch.manual_seed(0)
+    before = torch.randn(70, 100).to(torch.bfloat16)
+    first, second = (tensors.perturbed(before, tensors.change_of(before, d, 0)) for d in (3, 4))
+    for one in (first, second):
+        assert torch.equal(one.sign(), before.sign())
+        assert bool((one.abs() <= before.abs()).all())
+        assert bool((one.abs() >= 0.79 * before.abs()).all())
+    ratios = first.double() / second.double()
+    assert float(ratios.std()) > 0.05
+    assert float((ratios[1:] / ratios[:1]).std()) > 0.05  # rows have no factors in common either
+    again = torch.empty_like(before)
+    tensors.fill(again, before, tensors.change_of(before, 3, 0))
+    assert torch.equal(again, first)  # worker and referee change them alike
+    narrow = torch.randint(-127, 128, (70, 100)).to(torch.int8)
+    shifted = tensors.perturbed(narrow, tensors.change_of(narrow, 3, 0))
+    assert not torch.equal(shifted, narrow)
+    assert torch.equal(shifted.reshape(-1).sort().values, narrow.reshape(-1).sort().values)
+    for kept in (torch.arange(9, dtype=torch.int32), torch.tensor([True, False, False])):
+        assert torch.equal(tensors.perturbed(kept, tensors.change_of(kept, 3, 0)), kept)
+    for odd in (torch.tensor(2.0), torch.empty(0, 3), torch.empty(0, dtype=torch.int8)):
+        changed = tensors.perturbed(odd, tensors.change_of(odd, 3, 0))
+        assert changed.shape == odd.shape and changed.dtype == odd.dtype
 
 
 def test_a_patched_clock_is_quarantined_by_the_clock_outside(

@@ -100,22 +100,20 @@ class Referee:
         return {"slots": slots}
 
     def outputs(self, message: Message) -> list[Any]:
-        """The reference's outputs for inputs under a key, perturbed as in a timed call."""
+        """The reference's outputs for inputs under a key, changed as in a timed call."""
         import torch
 
         assert self.definition is not None and self.module is not None
         values = self.inputs.get(str(message["key"]))
         if values is None:
             raise InvalidReference("these inputs were lost with an earlier referee")
-        factor = message.get("factor")
-        given = [
-            tensors.perturbed(v, float(factor))
-            if factor is not None and isinstance(v, torch.Tensor)
-            else v
-            for v in values
-        ]
-        if factor is None:
-            given = [v.clone() if isinstance(v, torch.Tensor) else v for v in given]
+        draw = message.get("draw")
+        given = []
+        for place, value in enumerate(values):
+            if isinstance(value, torch.Tensor):
+                change = None if draw is None else tensors.change_of(value, int(draw), place)
+                value = tensors.perturbed(value, change)
+            given.append(value)
         try:
             with torch.no_grad():
                 found = self.module.run(*given)
@@ -205,8 +203,8 @@ class Referee:
         tolerance = Tolerance.model_validate(message["tolerance"])
         vector = tensors.sketch_vector(int(message["seed"]), self.device)
         rows = []
-        for factor in message["factors"]:
-            wants = self.outputs({"key": message["key"], "factor": factor})
+        for draw in message["draws"]:
+            wants = self.outputs({"key": message["key"], "draw": draw})
             rows.append(
                 [(tensors.sketch(want, vector), sketch_bound(want, tolerance)) for want in wants]
             )

@@ -26,6 +26,8 @@ else:
 
 Message = dict[str, Any]
 PROFILED_CALLS = 3
+REHEARSAL = 0
+"""The draw of calls that nobody times."""
 COMMANDS = (
     "begin",
     "load",
@@ -45,7 +47,7 @@ class Stage:
     """What lies on the device for the timed calls of one workload."""
 
     bases: list[Any]
-    """Inputs as they were drawn; each call gets them scaled by a factor of its own."""
+    """Inputs as they were drawn; each call gets them changed in a way of its own."""
     out_slots: list[tensors.Slot]
     sets: list[list[Any]] = field(default_factory=list)
     outputs: list[list[Any]] = field(default_factory=list)
@@ -142,7 +144,7 @@ class Runner:
         bases = self.upload(memory, message["inputs"])
         stage = self.stages[str(message["key"])] = Stage(bases, list(message["outputs"]))
         for _ in range(int(message["warmups"])):
-            self.call([self.copy(value, 0.9) for value in bases], stage.out_slots)
+            self.call(self.copies(bases, REHEARSAL), stage.out_slots)
         self.synchronize()
         tensors.tidy(self.device)
         return {}
@@ -174,7 +176,7 @@ class Runner:
         assert self.run is not None
         inputs = [self.empty_like(value) for value in stage.bases]
         outputs = [] if self.returns else self.blank(stage.out_slots)
-        _, results = self.time_calls(self.run, stage, [inputs], [outputs], [0.9])
+        _, results = self.time_calls(self.run, stage, [inputs], [outputs], [REHEARSAL])
         if self.returns:
             outputs = answers.in_order(results[0], stage.out_slots, self.device)
         vector = tensors.sketch_vector(0, self.device)
@@ -187,20 +189,20 @@ class Runner:
         stage: Stage,
         sets: Sequence[list[Any]],
         outputs: Sequence[list[Any]],
-        factors: Sequence[float],
+        draws: Sequence[int],
     ) -> tuple[list[float], list[Any]]:
         """Seconds of each call, and what they returned."""
         if self.device == "cpu":
-            return timed.time_on_cpu(run, stage.bases, sets, outputs, factors)
-        return timed.time_on_gpu(run, stage.bases, sets, outputs, factors, stage.flush)
+            return timed.time_on_cpu(run, stage.bases, sets, outputs, draws)
+        return timed.time_on_gpu(run, stage.bases, sets, outputs, draws, stage.flush)
 
     def time(self, message: Message, _: list[int]) -> Message:
         """Every call once, in order; seconds of each."""
         run = self.run
         assert run is not None
         stage = self.stages[str(message["key"])]
-        factors = [float(factor) for factor in message["factors"]]
-        seconds, results = self.time_calls(run, stage, stage.sets, stage.outputs, factors)
+        draws = [int(draw) for draw in message["draws"]]
+        seconds, results = self.time_calls(run, stage, stage.sets, stage.outputs, draws)
         if self.returns:
             in_order = answers.in_order
             stage.outputs = [in_order(r, stage.out_slots, self.device) for r in results]
@@ -227,7 +229,7 @@ class Runner:
         assert self.run is not None
         stage = self.stages[str(message["key"])]
         calls = range(PROFILED_CALLS)
-        sets = [[self.copy(value, 0.9 + 0.01 * i) for value in stage.bases] for i in calls]
+        sets = [self.copies(stage.bases, REHEARSAL + i) for i in calls]
         outputs = [[] if self.returns else self.blank(stage.out_slots) for _ in calls]
         self.synchronize()
         return {"calls": timed.profiled(self.run, sets, outputs, self.device != "cpu")}
@@ -254,8 +256,13 @@ class Runner:
                 values.append(stored.clone() if self.device == "cpu" else stored.to(self.device))
         return values
 
-    def copy(self, value: Any, factor: float) -> Any:
-        return tensors.perturbed(value, factor) if hasattr(value, "data_ptr") else value
+    def copies(self, values: list[Any], draw: int) -> list[Any]:
+        """The inputs of a call that is not timed."""
+        (changes,) = timed.changes_of(values, [draw])
+        return [
+            tensors.perturbed(value, change) if hasattr(value, "data_ptr") else value
+            for value, change in zip(values, changes, strict=True)
+        ]
 
     def empty_like(self, value: Any) -> Any:
         """A tensor to be filled later; scalars as they are."""

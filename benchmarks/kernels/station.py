@@ -43,8 +43,8 @@ class Batch:
     frames: Frames
     key: str
     inputs: list[tensors.Slot]
-    factors: list[float]
-    """By what the floats of each call are scaled."""
+    draws: list[int]
+    """From which follows what is changed in the inputs of each call; told with the calls."""
     seed: int
     """Of the sketch; told to the worker only after the calls."""
     chooser: random.Random
@@ -208,12 +208,12 @@ class Station:
         chooser = random.Random(secret.seed("time", workload.uuid, label))
         size = sum(problem.definition.bytes_moved(problem.definition.sizes(workload.axes)))
         calls = max(3, min(self.plan.calls, self.plan.set_bytes // max(size, 1)))
-        factors = [round(chooser.uniform(0.8, 1.0), 6) for _ in range(calls)]
+        draws = [chooser.getrandbits(62) for _ in range(calls)]
         key = f"{workload.uuid}-{label}"
         inputs = self.draw(frames, key, "base", chooser.getrandbits(62), free)
         try:
             seed = chooser.getrandbits(31)
-            yield Batch(result, frames, key, inputs, factors, seed, chooser)
+            yield Batch(result, frames, key, inputs, draws, seed, chooser)
         finally:
             self.forget(key)
 
@@ -246,18 +246,16 @@ class Station:
         """
         plan, key = self.plan, batch.key
         flush_bytes = 2 * self.ceilings.cache_bytes
-        room = {"do": "ready", "key": key, "calls": len(batch.factors), "flush_bytes": flush_bytes}
+        room = {"do": "ready", "key": key, "calls": len(batch.draws), "flush_bytes": flush_bytes}
         child.ask(room, timeout_s=plan.stage_s)
         began = self.now()
-        reply = child.ask(
-            {"do": "time", "key": key, "factors": batch.factors}, timeout_s=plan.call_s
-        )
+        reply = child.ask({"do": "time", "key": key, "draws": batch.draws}, timeout_s=plan.call_s)
         sketched = child.ask(
             {"do": "sketch", "key": key, "seed": batch.seed}, timeout_s=plan.call_s
         )
         wall_s = self.now() - began
         seconds = [float(s) for s in reply["seconds"]]
-        if len(seconds) != len(batch.factors) or not all(0 < s < plan.call_s for s in seconds):
+        if len(seconds) != len(batch.draws) or not all(0 < s < plan.call_s for s in seconds):
             raise PartyFailed("REWARD_HACK", f"the process reports impossible times {seconds[:5]}")
         sketches = [[float(x) for x in row] for row in sketched["sketches"]]
         return Timed(seconds, wall_s, sketches)

@@ -21,6 +21,8 @@ by chance.
 SKETCH = 65521
 """Length of the random vector of a sketch; a prime, so that rows of common sizes do not line up."""
 
+PERIOD = 4099
+"""How many factors an input is multiplied by in turn; a prime for the same reason."""
 Slot = dict[str, Any]
 """name, dtype (PyTorch's name), shape, offset, nbytes; or name and value of a scalar."""
 
@@ -59,11 +61,35 @@ def poisoned(slot: Slot, device: str) -> torch.Tensor:
     return raw[: slot["nbytes"]].view(dtype).view(tuple(slot["shape"]))
 
 
-def perturbed(tensor: torch.Tensor, factor: float) -> torch.Tensor:
-    """A copy at a fresh address; floats wider than a byte are scaled, so every value is new."""
+Change = Any
+"""What makes an input new in one call: factors, a distance to shift it by, or nothing."""
+
+
+def change_of(tensor: torch.Tensor, draw: int, place: int) -> Change:
+    """The change of an input at a place in one call, from a secret number of that call.
+
+    Numbers wider than a byte get a factor each, between 0.8 and 1: signs, zeros and magnitudes
+    stay, and no call's result follows from another's, as it would if all were scaled alike.
+    Narrower ones have no room for that and are shifted. Indices may promise an order; they stay.
+    """
+    import torch
+
+    secret = torch.Generator().manual_seed(draw + place)
     if tensor.is_floating_point() and tensor.element_size() > 1:
-        return tensor * factor
-    return tensor.clone()
+        factors = 1 - 0.2 * torch.rand(PERIOD, generator=secret)
+        return factors.to(tensor.dtype).to(tensor.device)
+    if tensor.element_size() == 1 and tensor.dtype != torch.bool and tensor.numel():
+        return int(torch.randint(tensor.numel(), (), generator=secret))
+    return None
+
+
+def perturbed(tensor: torch.Tensor, change: Change) -> torch.Tensor:
+    """A changed copy at a fresh address."""
+    import torch
+
+    target = torch.empty_like(tensor)
+    fill(target, tensor, change)
+    return target
 
 
 HALF_BYTES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
@@ -85,12 +111,21 @@ def numbers(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Ten
     return flat.to(dtype or torch.float32)
 
 
-def fill(target: torch.Tensor, source: torch.Tensor, factor: float) -> None:
-    """Write `perturbed(source, factor)` into a tensor that is there already."""
+def fill(target: torch.Tensor, source: torch.Tensor, change: Change) -> None:
+    """Write `perturbed(source, change)` into a tensor that is there already; both contiguous."""
     import torch
 
-    if source.is_floating_point() and source.element_size() > 1:
-        torch.mul(source, factor, out=target)
+    if isinstance(change, torch.Tensor):
+        old, new = source.view(-1), target.view(-1)
+        whole = old.numel() // PERIOD * PERIOD
+        if whole:
+            rows = new[:whole].view(-1, PERIOD)
+            torch.mul(old[:whole].view(-1, PERIOD), change, out=rows)
+        torch.mul(old[whole:], change[: old.numel() - whole], out=new[whole:])
+    elif isinstance(change, int):
+        old, new = source.view(torch.uint8).view(-1), target.view(torch.uint8).view(-1)
+        new[change:].copy_(old[: old.numel() - change])
+        new[:change].copy_(old[old.numel() - change :])
     else:
         target.copy_(source)
 

@@ -28,11 +28,11 @@ def time_on_cpu(
     bases: list[Any],
     sets: Sequence[list[Any]],
     outputs: Sequence[list[Any]],
-    factors: Sequence[float],
+    draws: Sequence[int],
 ) -> tuple[list[float], list[Any]]:
     """Seconds of each call on a monotonic clock, and what the calls returned."""
-    for inputs, factor in zip(sets, factors, strict=True):
-        fill_all(inputs, bases, factor)
+    for inputs, changes in zip(sets, changes_of(bases, draws), strict=True):
+        fill_all(inputs, bases, changes)
     seconds, results = [], []
     for inputs, outs in zip(sets, outputs, strict=True):
         began = time.perf_counter()
@@ -47,7 +47,7 @@ def time_on_gpu(
     bases: list[Any],
     sets: Sequence[list[Any]],
     outputs: Sequence[list[Any]],
-    factors: Sequence[float],
+    draws: Sequence[int],
     flush: Any,
 ) -> tuple[list[float], list[Any]]:
     """Seconds of each call between two events, and what the calls returned.
@@ -60,11 +60,12 @@ def time_on_gpu(
     event: Any = torch.cuda.Event
     pairs = [(event(enable_timing=True), event(enable_timing=True)) for _ in sets]
     results: list[Any] = []
+    changes = changes_of(bases, draws)
     forget_persisting_lines()
     torch.cuda.synchronize()
-    for (start, end), inputs, outs, factor in zip(pairs, sets, outputs, factors, strict=True):
+    for (start, end), inputs, outs, change in zip(pairs, sets, outputs, changes, strict=True):
         torch.cuda._sleep(LEAD_CYCLES)  # type: ignore[no-untyped-call]
-        fill_all(inputs, bases, factor)
+        fill_all(inputs, bases, change)
         flush.zero_()
         start.record()
         result = run(*inputs, *outs)
@@ -74,11 +75,19 @@ def time_on_gpu(
     return [start.elapsed_time(end) / 1e3 for start, end in pairs], results
 
 
-def fill_all(inputs: list[Any], bases: list[Any], factor: float) -> None:
+def changes_of(bases: list[Any], draws: Sequence[int]) -> list[list[Any]]:
+    """How each call changes each input; made before any clock runs."""
+    return [
+        [tensors.change_of(v, draw, i) if hasattr(v, "data_ptr") else None for i, v in row]
+        for draw, row in ((draw, list(enumerate(bases))) for draw in draws)
+    ]
+
+
+def fill_all(inputs: list[Any], bases: list[Any], changes: list[Any]) -> None:
     """Write the values of one call into the tensors of its set."""
-    for target, source in zip(inputs, bases, strict=True):
+    for target, source, change in zip(inputs, bases, changes, strict=True):
         if hasattr(target, "data_ptr"):
-            tensors.fill(target, source, factor)
+            tensors.fill(target, source, change)
 
 
 def profiled(

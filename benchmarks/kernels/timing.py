@@ -218,7 +218,7 @@ class Timing:
     def verify(self, batch: Batch, child: Party) -> None:
         """Compare secret calls element by element, then all by their sketches."""
         result, frames, station = batch.result, batch.frames, self.station
-        calls = range(len(batch.factors))
+        calls = range(len(batch.draws))
         with station.phases.phase("compare"):
             for call in batch.chooser.sample(calls, min(SECRET_CALLS, len(calls))):
                 frames.poison()
@@ -228,9 +228,7 @@ class Timing:
                         (frames.out_memory,),
                         timeout_s=station.plan.call_s,
                     )
-                if not station.judge(
-                    frames, result, {"key": batch.key, "factor": batch.factors[call]}
-                ):
+                if not station.judge(frames, result, {"key": batch.key, "draw": batch.draws[call]}):
                     result.log = f"timed call {call}: {result.log}"
                     return
                 result.verified_calls += 1
@@ -242,7 +240,7 @@ class Timing:
             "do": "sketches",
             "key": batch.key,
             "seed": batch.seed,
-            "factors": batch.factors,
+            "draws": batch.draws,
             "tolerance": batch.result.workload.tolerance.model_dump(),
         }
         reply = self.station.say(message)

@@ -1,5 +1,6 @@
 """All rules that come with Novum, in the order in which their hits are shown."""
 
+from novum.evals.rules.building import BUILDING_RULES
 from novum.evals.rules.cuda import CUDA_RULES
 from novum.evals.rules.files import FILES_RULES
 from novum.evals.rules.native import NATIVE_RULES
@@ -21,4 +22,5 @@ RULES: tuple[Rule, ...] = (
     *STATE_RULES,
     *TEXT_RULES,
     *CUDA_RULES,
+    *BUILDING_RULES,
 )

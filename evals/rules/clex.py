@@ -6,8 +6,9 @@ look like strings, raw strings, line continuations, digraph-free preprocessor li
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,16 +29,23 @@ def tokens(source: str) -> list[Token]:
     return list(_lex(source))
 
 
+def with_macros(found: Sequence[Token]) -> list[Token]:
+    """The tokens, and those of the bodies of macros: a name is no less called by a macro."""
+    given = list(found)
+    for token in found:
+        if token.kind == "directive" and (body := re.match(r"#\s*define\s+\w+(.*)", token.text)):
+            given += [Token(t.kind, t.text, token.line) for t in tokens(body.group(1))]
+    return given
+
+
 def _lex(source: str) -> Iterator[Token]:
-    text = source.replace("\r\n", "\n")
+    text, spliced = _joined(source.replace("\r\n", "\n"))
     newlines = [i for i, c in enumerate(text) if c == "\n"]
     i, n, fresh = 0, len(text), True
     while i < n:
         c = text[i]
-        line = bisect_left(newlines, i) + 1
-        if text.startswith("\\\n", i):
-            i += 2
-        elif c == "\n":
+        line = bisect_left(newlines, i) + bisect_right(spliced, i) + 1
+        if c == "\n":
             i, fresh = i + 1, True
         elif c.isspace():
             i += 1
@@ -48,7 +56,7 @@ def _lex(source: str) -> Iterator[Token]:
             i = n if end < 0 else end + 2
         elif c == "#" and fresh:
             end = _line_end(text, i)
-            body = _without_comments(text[i:end].replace("\\\n", " "))
+            body = _without_comments(text[i:end])
             yield Token("directive", " ".join(body.split()), line)
             i = end
         else:
@@ -98,15 +106,22 @@ def _is_exponent(text: str, i: int) -> bool:
     return text[i] in "+-" and text[i - 1] in "eEpP"
 
 
+def _joined(text: str) -> tuple[str, list[int]]:
+    """The text without escaped newlines, as a compiler sees it: they may split any word.
+
+    Also where each of them was; blanks before the newline change nothing.
+    """
+    parts = re.split(r"\\[ \t]*\n", text)
+    places, length = [], 0
+    for part in parts[:-1]:
+        length += len(part)
+        places.append(length)
+    return "".join(parts), places
+
+
 def _line_end(text: str, i: int) -> int:
-    """End of a logical line: an escaped newline continues it."""
-    while True:
-        end = text.find("\n", i)
-        if end < 0:
-            return len(text)
-        if text[end - 1] != "\\":
-            return end
-        i = end + 1
+    end = text.find("\n", i)
+    return len(text) if end < 0 else end
 
 
 def _without_comments(line: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from novum.evals.rules.clex import Token
+from novum.evals.rules.clex import Token, with_macros
 from novum.evals.rules.rule import BLOCK, CONFIRM, NOTE, Found, Rule
 
 SYSTEM = frozenset(
@@ -15,6 +15,8 @@ SYSTEM = frozenset(
             PyRun_SimpleString PyRun_String PyEval_SetTrace PyEval_EvalCode Py_CompileString
             dup2 pipe sched_setaffinity setpriority personality""".split()
 )
+WORDS = frozenset("bind connect daemon kill personality pipe socket write remove".split())
+"""Names that a kernel may give to things of its own: only to call them means anything."""
 DOORS = frozenset(
     """dlsym dlopen dlvsym fopen freopen ifstream ofstream fstream open openat getenv mmap
             mmap64 memfd_create shm_open PyImport_ImportModule PyObject_SetAttrString
@@ -51,12 +53,22 @@ def _calls(tokens: Sequence[Token]) -> Iterator[tuple[int, Token]]:
             yield i, token
 
 
+def _named(tokens: Sequence[Token]) -> Iterator[tuple[int, Token]]:
+    """Words that stand for functions of the system: called, or handed on under another name."""
+    for i, token in enumerate(tokens):
+        if token.kind != "word" or (i > 0 and tokens[i - 1].text in (".", ">")):
+            continue
+        after = tokens[i + 1].text if i + 1 < len(tokens) else ""
+        if after == "(" or (token.text not in WORDS and after != ":"):
+            yield i, token
+
+
 def _system(tokens: Sequence[Token]) -> Iterable[Found]:
-    for i, token in _calls(tokens):
-        is_method = i > 0 and tokens[i - 1].text in (".", ">")
-        if token.text in SYSTEM and not is_method:
+    tokens = with_macros(tokens)
+    for _, token in _named(tokens):
+        if token.text in SYSTEM:
             yield Found(token.line, f"calls {token.text}", BLOCK)
-        elif token.text in DOORS and not is_method:
+        elif token.text in DOORS:
             yield Found(token.line, f"calls {token.text}", CONFIRM)
     for token in tokens:
         if token.kind == "word" and token.text in ("ifstream", "ofstream", "fstream", "filesystem"):

@@ -110,7 +110,7 @@ class Program:
         broken: dict[str, str] = {}
         for path, content in sorted(_sources(files).items()):
             text = content.decode("utf-8", "replace")
-            if path.endswith(C_SUFFIXES):
+            if path.endswith(C_SUFFIXES) or _is_source(path):
                 native[path] = tokens(text)
             elif path.endswith((".py", ".pyi")):
                 try:
@@ -136,6 +136,12 @@ def _sources(files: Mapping[str, bytes]) -> dict[str, bytes]:
                 name = f"{path}:{source.get('path', 'source.py')}"
                 found[name] = source["content"].encode("utf-8", "replace")
     return found
+
+
+def _is_source(path: str) -> bool:
+    """Whether it is a file of a solution that is not Python: it may be included by any name."""
+    _, is_inner, name = path.partition(".json:")
+    return bool(is_inner) and not name.endswith((".py", ".pyi"))
 
 
 def _inline(module: Module) -> dict[str, list[Token]]:
