@@ -22,13 +22,17 @@ class KeywordIndex:
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._db.execute("pragma journal_mode=wal")
-        self._db.execute("pragma synchronous=normal")
-        self._db.executescript(
-            "create table if not exists entry(row integer primary key, id text unique);"
-            "create virtual table if not exists words using fts5(text);"
-            "create virtual table if not exists vocabulary using fts5vocab(words, row);"
-        )
+        try:
+            self._db.execute("pragma journal_mode=wal")
+            self._db.execute("pragma synchronous=normal")
+            self._db.executescript(
+                "create table if not exists entry(row integer primary key, id text unique);"
+                "create virtual table if not exists words using fts5(text);"
+                "create virtual table if not exists vocabulary using fts5vocab(words, row);"
+            )
+        except BaseException:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         """Let go of the file."""

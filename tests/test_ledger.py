@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -297,3 +298,35 @@ def test_another_format_is_refused_by_its_number(ledger: Ledger) -> None:
 def test_making_a_ledger_over_another_is_refused(ledger: Ledger) -> None:
     with pytest.raises(UsageError, match="exists already"):
         Ledger.create(ledger.target)
+
+
+def test_a_closed_ledger_refuses_rather_than_open_the_file_again(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with Ledger.create(path) as ledger:
+        fill(ledger)
+    ledger.close()
+    for use in (ledger.events, ledger.trials, lambda: ledger.find_proposal("p1"), ledger.verify):
+        with pytest.raises(RuntimeError, match="closed"):
+            use()
+    with pytest.raises(RuntimeError, match="closed"):
+        ledger.add_directive(Directive("d2", "try Lion"))
+    with Ledger.open(path, read_only=True) as reader:
+        assert [d.id for d in reader.directives()] == ["d1"]
+    with pytest.raises(RuntimeError, match="closed"):
+        reader.directives()
+
+
+def test_a_ledger_that_cannot_settle_lets_go_of_its_file_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object) -> None:
+        raise DiskFull("no room is left")
+
+    path = tmp_path / "ledger.db"
+    ledger = Ledger.create(path)
+    fill(ledger)
+    monkeypatch.setattr("novum.lab.ledger.settle", full)
+    with pytest.raises(DiskFull):
+        ledger.close()
+    if (descriptors := Path("/proc/self/fd")).is_dir():
+        assert str(path.resolve()) not in {os.path.realpath(x) for x in descriptors.iterdir()}

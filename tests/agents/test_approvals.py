@@ -24,13 +24,12 @@ from novum.tools.recall import describe
 
 
 def keep(lab: Lab, ask: str) -> RunFolder:
-    """The run's folder with its settings, as `novum run` writes them; closed."""
+    """The run's folder with its settings, as `novum run` writes them."""
     values = {"benchmark": str(lab.pack.folder), "policy": "greedy", "approval": {"ask": ask}}
     values["budget"] = {"experiments": lab.budget.limits.experiments}
     info = {**lab.run.info, "settings": restore_settings(values).saved()}
     info |= {"slots": lab.runner.n_slots}
     (lab.run.path / "run.toml").write_text(dumps(info))
-    lab.ledger.close()
     return RunFolder.open(lab.run.path)
 
 

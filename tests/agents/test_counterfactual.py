@@ -27,7 +27,6 @@ from novum.settings import restore_settings
 async def recorded(make_lab: Any, tmp_path: Any) -> RunFolder:
     lab = make_lab(policy="greedy", budget={"experiments": 5})
     await work(lab, 1)
-    lab.ledger.close()
     settings = {
         "benchmark": str(lab.pack.folder),
         "policy": "greedy",

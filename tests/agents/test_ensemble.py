@@ -112,7 +112,6 @@ async def test_a_run_of_an_ensemble_records_who_played_and_is_resumed_and_replay
     values = {"benchmark": str(again.pack.folder), "profile": again.profile.name, **given}
     info = {**folder.info, "settings": values, "slots": again.runner.n_slots}
     (folder.path / "run.toml").write_text(dumps(info))
-    again.ledger.close()
     assert (await asyncio.to_thread(verify, RunFolder.open(folder.path))).is_whole
 
 

@@ -31,7 +31,6 @@ def settled(run: RunFolder, **settings: Any) -> RunFolder:
 async def parent(make_lab: Any, tmp_path: Any) -> RunFolder:
     lab = make_lab(policy="frontier", budget={"experiments": 4})
     await work(lab, 1)
-    lab.ledger.close()
     return settled(
         lab.run,
         benchmark=str(lab.pack.folder),

@@ -55,7 +55,6 @@ def keep_settings(lab: Any, **more: Any) -> RunFolder:
     settings: Settings = restore_settings({**values, **more})
     info = {**folder.info, "settings": settings.saved(), "slots": lab.runner.n_slots}
     (folder.path / "run.toml").write_text(dumps(info))
-    lab.ledger.close()
     return RunFolder.open(folder.path)
 
 

@@ -342,7 +342,7 @@ async def test_findings_read_back_from_the_ledger_equal_those_that_followed_the_
     assert again.window.for_proposal("none", start) == lab.window.for_proposal("none", start)
     assert again.window.history == lab.window.history
     assert recalled and {x.id for x in again.memory.recall("alpha helps", 9)} == recalled
-    closed = Counter(e.payload["thread"] for e in lab.ledger.events(kinds=["iteration"]))
+    closed = Counter(e.payload["thread"] for e in again.ledger.events(kinds=["iteration"]))
     assert again.iterations == closed
 
 

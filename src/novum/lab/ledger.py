@@ -89,6 +89,7 @@ class Ledger(Queries):
         self.read_only = read_only
         self._clock = clock
         self._lock = threading.RLock()
+        self._is_closed = False
         self._open: Connection | None = None
         self._owner = 0
         self._head: _Head | None = None
@@ -148,10 +149,15 @@ class Ledger(Queries):
         """Let go of the database; a second call does nothing more."""
         with self._lock:
             self._let_go()
-        if not self.read_only:
-            with translated(self.target):
-                settle(self._engine)
-        self._engine.dispose()
+            is_first, self._is_closed = not self._is_closed, True
+        if not is_first:
+            return
+        try:
+            if not self.read_only:
+                with translated(self.target):
+                    settle(self._engine)
+        finally:
+            self._engine.dispose()
 
     def __enter__(self) -> Ledger:
         return self
@@ -440,6 +446,7 @@ class Ledger(Queries):
                     self._open, self._owner, self._head = None, 0, None
 
     def _connect(self) -> Connection:
+        self._refuse_if_closed()
         return self._engine.connect().execution_options(plain=True)
 
     def _let_go(self) -> None:
@@ -453,8 +460,14 @@ class Ledger(Queries):
             self._write_head(self._open)
             yield self._open
             return
+        self._refuse_if_closed()
         with super()._reading() as connection:
             yield connection
+
+    def _refuse_if_closed(self) -> None:
+        # The engine would serve on, with a connection that nobody closes any more.
+        if self._is_closed:
+            raise RuntimeError(f"the ledger {shown(self.target)} is closed")
 
     @contextmanager
     def _asking(self) -> Iterator[Connection]:
