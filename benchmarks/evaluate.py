@@ -166,11 +166,40 @@ def in_a_line(error: str) -> str:
     return f"{head}{lines[-1].strip()}" if rest else lines[0]
 
 
-def report(pack: Pack, seed: int, result: TrialResult) -> str:
-    """One trial for a person: its line, what its probes object to or note, where its traces lie."""
+def report(pack: Pack, profile: Profile, split: Split, seed: int, result: TrialResult) -> str:
+    """One trial for a person: its line, what was seen beside the metric, what its probes object to
+    or note, where its traces lie."""
     told = line(pack, seed, result)
     rest = [text for text in result.error.splitlines() if text.strip() and text not in told]
-    return "\n".join([told, *(f"  {said}" for said in (*rest[-MOST_LINES:], *remarks(result)))])
+    beside = beside_the_metric(profile, split, result)
+    said = (*rest[-MOST_LINES:], *beside, *remarks(result))
+    return "\n".join([told, *(f"  {each}" for each in said)])
+
+
+def beside_the_metric(profile: Profile, split: Split, result: TrialResult) -> list[str]:
+    """One line: what the profile requires, how much text was read and by whose count, GPUs."""
+    seen, said = result.observed, []
+    for name in profile.requirements:
+        limit = limit_of(profile, name, split)
+        if name in seen:
+            said.append(f"{name} {seen[name]:.4f}" + (f" (target {limit:g})" if limit else ""))
+    if "steps" in seen:
+        said.append(f"{seen['steps']:.0f} steps")
+    if "epochs" in seen:
+        said.append(f"{seen['epochs']:.2f} epochs")
+    elif "epochs_at_most" in seen:
+        claimed = result.claimed.get("epochs")
+        own = "" if claimed is None else f" ({claimed:.2f} by its own count)"
+        said.append(f"at most {seen['epochs_at_most']:.2f} epochs{own}")
+    if "gpu_peak_bytes" in seen:
+        said.append(f"{seen['gpu_peak_bytes'] / 2**30:.1f} GiB of GPU memory at its peak")
+    return [", ".join(said)] if said else []
+
+
+def limit_of(profile: Profile, name: str, split: Split) -> float | None:
+    """What an observed value must reach on a split, where that has been measured."""
+    required = profile.requirements[name]
+    return required.sealed if split == "sealed" else required.search
 
 
 def remarks(result: TrialResult) -> list[str]:
@@ -187,19 +216,45 @@ def remarks(result: TrialResult) -> list[str]:
     return said + [f"in full: {file} in the cache ({CACHE} unless named)" for file in kept if said]
 
 
-def summary(bench: Bench, results: Sequence[TrialResult]) -> str:
-    """Mean and spread over the trials that finished."""
+def summary(bench: Bench, results: Sequence[TrialResult], split: Split = "search") -> str:
+    """Mean and spread over the trials that finished, and what the profile requires beside it."""
     metric = bench.pack.manifest.metric
     values = [r.metric for r in results if r.metric is not None]
     if not values:
         return f"no trial of {len(results)} finished"
     spread = f", sd {stdev(values):.{metric.digits}f}" if len(values) > 1 else ""
     label = " (self-reported)" if any(r.self_reported for r in results) else ""
-    return (
+    told = [
         f"{metric.name}{label}: mean {fmean(values):.{metric.digits}f} {metric.unit}{spread} over "
-        f"{len(values)} of {len(results)} trials; {metric.better} is better\n"
-        f"harness {bench.harness[:12]}, {bench.hardware}, sandbox {bench.sandbox.name}"
+        f"{len(values)} of {len(results)} trials; {metric.better} is better",
+        *(whether_met(bench.profile, name, split, results) for name in bench.profile.requirements),
+        f"harness {bench.harness[:12]}, {bench.hardware}, sandbox {bench.sandbox.name}",
+    ]
+    return "\n".join(said for said in told if said)
+
+
+def whether_met(profile: Profile, name: str, split: Split, results: Sequence[TrialResult]) -> str:
+    """The mean of an observed value beside what it must reach; empty where nothing is known."""
+    required, limit = profile.requirements[name], limit_of(profile, name, split)
+    seen = [r.observed[name] for r in results if r.metric is not None and name in r.observed]
+    if limit is None or not seen:
+        return ""
+    mean = fmean(seen)
+    is_met = mean <= limit if required.better == "lower" else mean >= limit
+    verb = "reaches" if is_met else "MISSES"
+    return (
+        f"{name}: mean {mean:.4f}, {verb} the target {limit:g}; a claim "
+        f"rests on {required.trials} declared trials of the sealed split at p < {required.alpha:g}"
     )
+
+
+def odd_start(pack: Pack, candidate: Path, profile: str | None) -> str:
+    """A remark on a start that is meant for other profiles than this one; else nothing."""
+    size, start = pack.profile(profile), str(candidate)
+    if candidate.exists() or start not in pack.starts or start in pack.starts_of(size):
+        return ""
+    meant = [name for name in pack.manifest.profiles if start in pack.starts_of(pack.profile(name))]
+    return f"note: {start} is meant for --profile {' or '.join(meant)}, and this is {size.name}."
 
 
 def is_sound(results: Sequence[TrialResult]) -> bool:
@@ -213,6 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("candidate", type=Path, help="folder, file, or a start's name")
     parser.add_argument("--pack", default="nanochat")
     parser.add_argument("--problems", type=Path, help="folder of problems in the pack's format")
+    parser.add_argument("--corpus", type=Path, help="text in place of the pack's: text:PATH, ...")
     parser.add_argument("--profile")
     parser.add_argument("--trials", type=int, default=1)
     parser.add_argument("--split", choices=("search", "sealed"), default="search")
@@ -224,22 +280,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     said = parser.parse_args(arguments)
     try:
         pack = find_pack(said.pack)
-        if said.problems is not None:
-            pack = pack.on(said.problems)
+        if (other := said.problems or said.corpus) is not None:
+            pack = pack.on(other)
         files = candidate_files(pack, said.candidate)
+        if remark := odd_start(pack, said.candidate, said.profile):
+            print(remark, file=sys.stderr)
         bench = Bench.prepare(pack, said.profile, sandbox=said.sandbox, cache=said.cache)
         results = []
         for seed, result in evaluate(
             bench, files, said.trials, split=said.split, fidelity=said.fidelity, seeds=said.seed
         ):
             results.append(result)
-            as_text = json.dumps(as_json(seed, result)) if said.json else report(pack, seed, result)
+            as_text = (
+                json.dumps(as_json(seed, result))
+                if said.json
+                else report(pack, bench.profile, said.split, seed, result)
+            )
             print(as_text, flush=True)
     except NovumError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_code
     if not said.json:
-        print(summary(bench, results))
+        print(summary(bench, results, said.split))
     return 0 if is_sound(results) else 1
 
 

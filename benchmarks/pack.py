@@ -200,7 +200,7 @@ class Pack:
         """
         module = self.module("adopt")
         if module is None:
-            raise UsageError(f"pack {self.id} has its own problems only; it reads no others.")
+            raise UsageError(f"pack {self.id} works on what it brings; it takes nothing else.")
         return cast(Pack, module.adopt(self, problems))
 
     def profile(self, name: str | None = None) -> Profile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import tarfile
 from pathlib import Path
 
@@ -52,6 +53,62 @@ def test_an_absent_archive_says_what_to_install() -> None:
         list(linux_sources("/nowhere/linux.tar.xz"))
     with pytest.raises(DataMissing, match="parquet shards"):
         list(parquet_texts(""))
+
+
+def test_a_damaged_archive_says_what_is_wrong_and_what_to_do(tmp_path: Path) -> None:
+    files = {f"l/{i}.c": kernel_file(i) for i in range(40)}
+    whole = write_archive(tmp_path / "l.tar.xz", files).read_bytes()
+    (tmp_path / "cut.tar.xz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.tar.xz").write_bytes(b"no archive at all " * 100)
+    for name, reason in (("cut", "Unexpected end"), ("text", "not recognized")):
+        with pytest.raises(DataMissing, match=f"(?s){reason}.*linux:PATH"):
+            list(linux_sources(str(tmp_path / f"{name}.tar.xz")))
+
+
+def test_an_archive_that_was_cut_between_two_files_is_no_whole_one(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("l/a.c")
+    header.size = 512
+    stream = lzma.compress(header.tobuf() + b"x" * 512 + bytes(1 << 16))
+    assert list(linux_sources(str(write(tmp_path / "whole.tar.xz", stream)))) == [b"x" * 512]
+    flawed = stream[:-12] + bytes(12)  # all of the text is there, and the end of the stream is not
+    with pytest.raises(DataMissing, match="no whole tar.xz"):
+        list(linux_sources(str(write(tmp_path / "cut.tar.xz", flawed))))
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_without_xz_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_archive(tmp_path / "l.tar.xz", {"a.c": b"int a;\n"})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DataMissing, match="apt-get install xz-utils"):
+        list(linux_sources(str(path)))
+
+
+def test_shards_are_read_in_order_without_empty_rows(tmp_path: Path) -> None:
+    write_shard(tmp_path / "1.parquet", text=["second", "", None])
+    write_shard(tmp_path / "0.parquet", text=["first"])
+    assert list(parquet_texts(str(tmp_path))) == [b"first", b"second"]
+
+
+def test_a_damaged_shard_or_one_without_text_is_named(tmp_path: Path) -> None:
+    shard = write_shard(tmp_path / "0.parquet", content=["a"])
+    with pytest.raises(DataMissing, match=r"0\.parquet has no column `text`.*content"):
+        list(parquet_texts(str(tmp_path)))
+    shard.write_bytes(shard.read_bytes()[:20])
+    with pytest.raises(DataMissing, match=r"(?s)0\.parquet is no whole parquet file.*again"):
+        list(parquet_texts(str(tmp_path)))
+
+
+def write_shard(path: Path, **columns: list[str | None]) -> Path:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table(columns), path)
+    return path
 
 
 def test_an_archive_is_named_by_its_content_and_files_are_not(tmp_path: Path) -> None:

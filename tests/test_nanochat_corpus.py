@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from novum.benchmarks.nanochat.prepare import (
     prepare,
     require_epochs,
 )
-from novum.errors import DataMissing
+from novum.benchmarks.pack import find_pack, lasting_name
+from novum.errors import DataMissing, UsageError
 
 N_FILES = 240
 
@@ -110,6 +112,20 @@ def test_two_processes_may_prepare_at_once(plan: DataPlan, tmp_path: Path) -> No
     assert [p.name for p in first.folder.parent.iterdir()] == [first.folder.name]
 
 
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_makes_is_not(
+    plan: DataPlan, tmp_path: Path
+) -> None:
+    ended = multiprocessing.get_context("spawn").Process()
+    ended.start()
+    ended.join()
+    left = tmp_path / "nanochat" / f".preparing-{ended.pid}-abc"
+    mine = tmp_path / "nanochat" / f".preparing-{os.getpid()}-abc"
+    left.mkdir(parents=True)
+    mine.mkdir()
+    prepare(plan, tmp_path)
+    assert mine.exists() and not left.exists()
+
+
 def test_a_corpus_that_the_budget_reads_too_often_is_refused(data: PreparedData) -> None:
     n_tokens = data.manifest.splits["train"].n_tokens
     require_epochs(data, n_tokens)
@@ -119,15 +135,44 @@ def test_a_corpus_that_the_budget_reads_too_often_is_refused(data: PreparedData)
 
 def test_too_little_text_is_refused_with_the_sizes(plan: DataPlan, tmp_path: Path) -> None:
     greedy = plan.model_copy(update={"held_out_bytes": 1 << 20})
-    with pytest.raises(DataMissing, match="too small"):
+    with pytest.raises(DataMissing, match=r"(?s)too small.*sealed [\d,]+ \(documents.*10\.0 MiB"):
         prepare(greedy, tmp_path)
     assert not (tmp_path / "nanochat").exists()
 
 
-@pytest.mark.parametrize("name", ["latin", "text:/no/such/place", "python:3"])
+@pytest.mark.parametrize("name", ["latin", "text:", "text:/no/such/place", "python:3"])
 def test_a_corpus_that_does_not_exist_is_refused(name: str) -> None:
     with pytest.raises(DataMissing):
         corpus.read_corpus(name)
+
+
+def test_a_file_is_cut_at_form_feeds_or_else_at_empty_lines(tmp_path: Path) -> None:
+    book = tmp_path / "book.txt"
+    paragraphs = [f"{i}: " + "word " * 100 for i in range(40)]
+    book.write_text("\n\n".join(paragraphs))
+    documents = list(corpus.text_files(str(book)))
+    assert len(documents) == 5  # nine of 500 bytes make a piece
+    assert min(map(len, documents[:-1])) >= corpus.PIECE_BYTES
+    assert b"\n".join(documents).decode().split("\n\n") == paragraphs
+    book.write_text("\f".join(paragraphs))
+    assert len(list(corpus.text_files(str(book)))) == len(paragraphs)
+
+
+def test_the_pack_takes_other_text_by_its_name(
+    texts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(texts.parent)
+    pack = find_pack(f"nanochat:text:{texts.name}")
+    for profile in pack.manifest.profiles.values():
+        assert profile.options["data"]["corpus"] == f"text:{texts}"
+    assert find_pack("nanochat").profile("gpu").options["data"]["corpus"] == "linux"
+    named = lasting_name(f"nanochat:text:{texts.name}", pack)
+    monkeypatch.chdir("/")
+    assert find_pack(named).manifest == pack.manifest
+    with pytest.raises(DataMissing, match="unknown corpus"):
+        find_pack("nanochat:txt:books")
+    with pytest.raises(UsageError, match="works on what it brings"):
+        find_pack(f"speedrun:text:{texts}")
 
 
 def test_without_torch_the_python_corpus_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ CANDIDATE, HARNESS, OUTPUT = Path("/trial/candidate"), Path("/trial/harness"), P
 ARTIFACT = Path("/trial/artifact")
 TAIL_CHARS = 2000
 GPU_FULL = "CUDA out of memory"  # what torch says
+SMALLER = "fewer rows in a batch, or fewer and smaller tables, need less"
 _HERE = Path(__file__).parent
 _STORE = DataStore()
 
@@ -226,7 +227,7 @@ class Stages:
             phases=tuple(self.phases),
             consumed=record.consumed,
         )
-        judge_run(outcome, plan)
+        judge_run(outcome, plan, self.observed.get("gpu_peak_bytes"))
         return outcome
 
     def _open_session(
@@ -379,9 +380,21 @@ class _Server:
             self.process.wait(score.DEATH_S)
 
 
-def judge_run(outcome: RunOutcome, plan: RunPlan) -> None:
-    """Raise `CandidateFailed` unless the run stage went through all it has to."""
+def judge_run(outcome: RunOutcome, plan: RunPlan, gpu_peak_bytes: float | None = None) -> None:
+    """Raise `CandidateFailed` unless the run stage went through all it has to.
+
+    Memory comes first: what ran out of it while it built its model never started the clock either.
+    """
     ended = outcome.exit
+    is_own_end = ended.cause is ExitCause.EXITED and ended.code == 0
+    if GPU_FULL in ended.stderr and not is_own_end:
+        peak = "" if gpu_peak_bytes is None else f", {gpu_peak_bytes / 2**30:.1f} GiB at its peak"
+        raise CandidateFailed(f"it ran out of GPU memory{peak}: {SMALLER}. {_tail(ended)}")
+    if ended.cause is ExitCause.OUT_OF_MEMORY:
+        used, limit = (n >> 20 for n in (ended.peak_bytes, plan.limits.memory_bytes))
+        raise CandidateFailed(
+            f"it ran out of memory, {used} MiB at its peak of {limit} that it may use: {SMALLER}"
+        )
     if not outcome.started:
         if ended.cause is ExitCause.KILLED and outcome.startup_s >= plan.allowance_s:
             missing = "call harness.start()" if plan.must_start else "end"
@@ -390,19 +403,10 @@ def judge_run(outcome: RunOutcome, plan: RunPlan) -> None:
             )
         if plan.must_start:
             raise CandidateFailed(f"it ended without harness.start(): {_tail(ended)}")
-    if GPU_FULL in ended.stderr:
-        raise CandidateFailed(
-            "it ran out of GPU memory: fewer rows in a micro-batch, or fewer and smaller tables, "
-            f"need less. {_tail(ended)}"
-        )
-    if ended.cause is ExitCause.OUT_OF_MEMORY:
-        limit = plan.limits.memory_bytes >> 20
-        raise CandidateFailed(f"it used more than its {limit} MiB of memory")
     if ended.cause is ExitCause.TIMEOUT:
         raise CandidateFailed(
             f"it was still running after {ended.wall_s:.0f} s", TrialStatus.TIMEOUT
         )
-    is_own_end = ended.cause is ExitCause.EXITED and ended.code == 0
     if not (is_own_end or outcome.hit_deadline):
         raise CandidateFailed(f"it ended by {ended.cause} with {ended.code}: {_tail(ended)}")
     if plan.must_leave and not outcome.n_files:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from novum.benchmarks.nanochat.archives import archive_digest, linux_sources, pa
 from novum.errors import DataMissing
 
 MIN_DOCUMENT_BYTES = 200  # shorter files are licence stubs and empty `__init__.py`
+PIECE_BYTES = 4096
 TEXT_SUFFIXES = (".txt", ".md", ".rst", ".py", ".c", ".h")
 
 
@@ -51,13 +53,35 @@ def read_corpus(name: str) -> list[Document]:
     Raises:
         DataMissing: no such corpus, or it is not on this machine; the message says what to do.
     """
-    kind, _, argument = name.partition(":")
-    if kind not in SOURCES:
-        raise DataMissing(
-            f"unknown corpus {name!r}; known: {', '.join(sorted(SOURCES))} (as `text:PATH`)"
-        )
+    kind, _, argument = require_known(name).partition(":")
     unique = {d.digest: d for d in map(as_document, SOURCES[kind](argument)) if d is not None}
     return [unique[digest] for digest in sorted(unique)]
+
+
+def require_known(name: str) -> str:
+    """The name, if there is such a kind of corpus.
+
+    Raises:
+        DataMissing: there is none; the message says which there are.
+    """
+    if name.partition(":")[0] not in SOURCES:
+        raise DataMissing(
+            f"unknown corpus {name!r}. There is `python`, `linux` or `linux:ARCHIVE`, "
+            "`climbmix:FOLDER` of parquet shards, and `text:PATH` for your own file or folder."
+        )
+    return name
+
+
+def lasting_corpus(name: str) -> str:
+    """The name of a corpus with the path in it whole, so that it means the same in any folder.
+
+    Raises:
+        DataMissing: there is no such kind of corpus.
+    """
+    kind, colon, argument = require_known(name).partition(":")
+    if not argument or kind == "python":
+        return name
+    return f"{kind}{colon}{Path(argument).expanduser().resolve()}"
 
 
 def corpus_digest(name: str) -> str | None:
@@ -169,16 +193,33 @@ def python_files() -> Iterator[tuple[Path, Path]]:
 
 
 def text_files(argument: str) -> Iterator[bytes]:
-    """One text file, its documents divided by form feeds, or all text files of a folder."""
+    """One text file, its documents divided by form feeds, or all text files of a folder.
+
+    A file without form feeds is cut at empty lines, so that there is something to hold out.
+    """
     path = Path(argument).expanduser()
-    if path.is_file():
-        yield from path.read_bytes().split(b"\f")
-    elif path.is_dir():
+    if argument and path.is_file():
+        content = path.read_bytes()
+        yield from content.split(b"\f") if b"\f" in content else pieces(content)
+    elif argument and path.is_dir():
         yield from (file.read_bytes() for file in find_files(path, TEXT_SUFFIXES))
     else:
         raise DataMissing(
             f"the corpus `text:PATH` needs an existing file or folder, and {argument!r} is neither"
         )
+
+
+def pieces(content: bytes) -> Iterator[bytes]:
+    """Runs of paragraphs, each of `PIECE_BYTES` or more but for the last one."""
+    kept: list[bytes] = []
+    n_bytes = 0
+    for paragraph in re.split(rb"(?<=\n)\s*\n", content):
+        kept.append(paragraph)
+        n_bytes += len(paragraph)
+        if n_bytes >= PIECE_BYTES:
+            yield b"\n".join(kept)
+            kept, n_bytes = [], 0
+    yield b"\n".join(kept)
 
 
 def find_files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:

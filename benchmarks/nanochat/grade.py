@@ -24,7 +24,7 @@ from novum.benchmarks.nanochat.bpb import (
 )
 from novum.benchmarks.nanochat.covers import Covers, cover, hide
 from novum.benchmarks.nanochat.prepare import (
-    MIN_EPOCHS,
+    MAX_EPOCHS,
     DataPlan,
     PreparedData,
     prepare,
@@ -148,8 +148,9 @@ class Grader:
             raise CandidateFailed(f"the score stage got bad logits: {error}") from error
         context.phase("graded", bits_per_byte=bpb, answered_s=model.answered_s)
         observed = {"answered_s": model.answered_s, "graded_s": time.monotonic() - ended_s}
+        observed["epochs_at_most"] = self.epochs_at_most(budget_s)
         if (epochs := outcome.claimed.get("epochs")) is not None:
-            probes += (probe_epochs(epochs, MIN_EPOCHS),)
+            probes += (probe_epochs(epochs, MAX_EPOCHS),)
         return Graded(metric=bpb, observed=observed, probes=probes)
 
     @contextmanager
@@ -160,6 +161,13 @@ class Grader:
             yield SessionModel(
                 session, self.vocab_size, self.profile.score_s, context.grader_device
             )
+
+    def epochs_at_most(self, budget_s: float) -> float:
+        """Times that the fastest candidate could read its text: it has all of it, so that nobody
+        outside can count what it reads, and what it says itself is a claim."""
+        assert self.data is not None
+        n_tokens = self.data.manifest.splits["train"].n_tokens
+        return self.options.max_tokens * budget_s / self.profile.budget_s / n_tokens
 
     def hidden(self) -> Covers:
         """What a candidate sees where held-out text lies on this machine."""

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from novum.benchmarks.nanochat.corpus import (
+    MIN_DOCUMENT_BYTES,
     Document,
     Splits,
     corpus_digest,
@@ -29,9 +31,10 @@ from novum.benchmarks.nanochat.corpus import (
 from novum.benchmarks.nanochat.tokenizer import Words, encode, token_bytes, train_bpe
 from novum.errors import DataMissing
 
+ASIDE = ".preparing-"
 FORMAT = 1  # raise when the meaning of the files changes
-MIN_EPOCHS = (
-    1.5  # below, n-gram tables memorise the corpus and the wrong idea wins (measured on 4 epochs)
+MAX_EPOCHS = (
+    1.5  # above, n-gram tables memorise the corpus and the wrong idea wins (measured on 4 epochs)
 )
 SAMPLE_BYTES = 16 << 20  # text that the tokenizer is trained on; more changes no merge that matters
 
@@ -126,7 +129,8 @@ def prepare(plan: DataPlan, cache: Path) -> PreparedData:
     )
     require_all_splits(plan, splits)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".preparing-", dir=folder.parent))
+    remove_leftovers(folder.parent)
+    aside = Path(tempfile.mkdtemp(prefix=f"{ASIDE}{os.getpid()}-", dir=folder.parent))
     try:
         write_prepared(plan, splits, aside)
         move_into_place(aside, folder)
@@ -139,16 +143,16 @@ def prepare(plan: DataPlan, cache: Path) -> PreparedData:
 
 
 def require_epochs(data: PreparedData, max_tokens: int) -> None:
-    """Refuse a corpus that a candidate of this budget would read more than `MIN_EPOCHS` times.
+    """Refuse a corpus that a candidate of this budget would read more than `MAX_EPOCHS` times.
 
     Raises:
         DataMissing: the training split is too small for the budget.
     """
     n_tokens = data.manifest.splits["train"].n_tokens
-    if max_tokens > MIN_EPOCHS * n_tokens:
+    if max_tokens > MAX_EPOCHS * n_tokens:
         raise DataMissing(
             f"corpus {data.manifest.plan.corpus!r} has {n_tokens:,} training tokens and the budget "
-            f"reads up to {max_tokens:,}: more than {MIN_EPOCHS} epochs. N-gram tables would "
+            f"reads up to {max_tokens:,}: more than {MAX_EPOCHS} epochs. N-gram tables would "
             "memorise it and the wrong idea would win. Take a larger corpus, raise "
             "`max_train_bytes`, or lower the budget."
         )
@@ -159,9 +163,15 @@ def require_all_splits(plan: DataPlan, splits: Splits) -> None:
     sizes = {name: sum(d.n_bytes for d in getattr(splits, name)) for name in Splits.__annotations__}
     short = min(sizes["validation"], sizes["sealed"]) < plan.held_out_bytes
     if short or sizes["train"] < plan.held_out_bytes:
+        dealt = ", ".join(
+            f"{name} {sizes[name]:,} (documents: {len(getattr(splits, name)):,})" for name in sizes
+        )
+        enough_mib = plan.held_out_bytes / plan.held_out_fraction / 2**20
         raise DataMissing(
-            f"corpus {plan.corpus!r} is too small: {sizes} bytes, and each split needs "
-            f"{plan.held_out_bytes:,}. Take more text, or lower `held_out_bytes`."
+            f"corpus {plan.corpus!r} is too small. Bytes: {dealt}; each needs "
+            f"{plan.held_out_bytes:,}.\n"
+            f"Take more text, about {enough_mib:.1f} MiB or more in many documents (UTF-8, of "
+            f"{MIN_DOCUMENT_BYTES} bytes at least), or lower `held_out_bytes`."
         )
 
 
@@ -218,6 +228,14 @@ def open_prepared(folder: Path) -> PreparedData | None:
     except (OSError, ValidationError):
         return None
     return PreparedData(folder, manifest) if whole else None
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Remove what a process that was killed while it prepared has left."""
+    for aside in parent.glob(f"{ASIDE}*-*"):
+        pid = aside.name.removeprefix(ASIDE).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def move_into_place(aside: Path, folder: Path) -> None:

@@ -81,7 +81,12 @@ def probe_floor(bpb: float, floor: float) -> Probe:
 def probe_epochs(epochs: float, limit: float) -> Probe:
     """A corpus that was read too often, by the candidate's own count, makes tables look good."""
     outcome = Outcome.PASS if epochs <= limit else Outcome.CONFIRM
-    return Probe("epochs", outcome, f"{epochs:.2f} epochs, at most {limit:g}", {"epochs": epochs})
+    return Probe(
+        "epochs",
+        outcome,
+        f"{epochs:.2f} epochs by its own count, at most {limit:g}",
+        {"epochs": epochs},
+    )
 
 
 def ask(model: Model, rows: Tokens, vocab_size: int) -> Logits:

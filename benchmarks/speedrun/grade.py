@@ -23,7 +23,7 @@ from novum.benchmarks.harness.stream import draw_spelling
 from novum.benchmarks.nanochat import grade as reading
 from novum.benchmarks.nanochat.bpb import BadLogits, HeldOut, cut_rows
 from novum.benchmarks.nanochat.covers import Covers, hide
-from novum.benchmarks.nanochat.prepare import MIN_EPOCHS, prepare
+from novum.benchmarks.nanochat.prepare import MAX_EPOCHS, prepare
 from novum.benchmarks.pack import Profile, digest_files, read_tree
 from novum.benchmarks.protocol import (
     CandidateFailed,
@@ -57,7 +57,7 @@ class Options(reading.Options, extra="forbid", frozen=True, use_attribute_docstr
     """Tokens of the validation shards that are graded, of each split."""
     sealed_tokens: int = Field(default=10_485_760, gt=0)
     """Where the search split begins in the validation shards: what lies before is sealed."""
-    max_epochs: float = Field(default=MIN_EPOCHS, gt=0)
+    max_epochs: float = Field(default=MAX_EPOCHS, gt=0)
     """Times that a run may read its text."""
     smoke_steps: int = Field(default=3, ge=1)
     max_steps: int = Field(default=100_000, ge=1)
@@ -211,8 +211,9 @@ class Grader(reading.Grader):
         if required is not None and None in (required.search, required.sealed):
             raise DataMissing(
                 f"the target loss of profile {self.profile.name} has not been measured yet.\n"
-                f"Measure it: python -m novum.benchmarks.speedrun.measure target --profile "
-                f"{self.profile.name}, and write what it prints into pack.toml."
+                f"Measure it where it is to hold: python -m novum.benchmarks.speedrun.measure "
+                f"target --profile {self.profile.name} --json > target.jsonl\n"
+                "and write it down with novum.benchmarks.speedrun.calibrate (the pack's README.md)."
             )
 
     def _open_corpus(self) -> str:

@@ -19,6 +19,7 @@ TAKES = {
     "gpu_hours": "HOURS",
     "cost_usd": "USD",
     "target": "VALUE",
+    "corpus": "NAME",
     "max_jump": "FRACTION",
     "memory": "WHERE",
     "grep": "WORDS",

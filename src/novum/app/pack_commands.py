@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from novum.app.options import AsJson
+from novum.app.options import AsJson, Corpus, Problems, name_of_pack
 
 if TYPE_CHECKING:
     from novum.benchmarks.evaluate import Bench
@@ -35,10 +35,8 @@ def evaluate(
         Path, typer.Argument(help="Folder of the candidate, one file of it, or a start's name.")
     ],
     pack: Annotated[str, typer.Option(help="Pack to measure it on.")] = "nanochat",
-    problems: Annotated[
-        Path | None,
-        typer.Option(help="Folder of problems in the pack's format, in place of its own."),
-    ] = None,
+    problems: Problems = None,
+    corpus: Corpus = None,
     profile: ProfileName = None,
     trials: Annotated[int, typer.Option(min=1, help="Trials, each with a seed of its own.")] = 1,
     split: Annotated[str, typer.Option(help="search, or sealed for a claim.")] = "search",
@@ -57,15 +55,18 @@ def evaluate(
 
     if split not in ("search", "sealed"):
         raise UsageError(f"no split {split!r}; there is search, and sealed for a claim.")
-    found = find_pack(pack) if problems is None else find_pack(pack).on(problems)
+    part = cast(Literal["search", "sealed"], split)
+    found = find_pack(name_of_pack(pack, problems, corpus))
     files = measuring.candidate_files(found, candidate)
+    if remark := measuring.odd_start(found, candidate, profile):
+        print(remark, file=sys.stderr)
     bench = _bench(found, profile, sandbox)
     results = []
     for drawn, result in measuring.evaluate(
         bench,
         files,
         trials,
-        split=cast(Literal["search", "sealed"], split),
+        split=part,
         fidelity=fidelity,
         seeds=seed or (),
     ):
@@ -73,9 +74,9 @@ def evaluate(
         if as_json:
             print(json.dumps(measuring.as_json(drawn, result)), flush=True)
         else:
-            print(measuring.report(found, drawn, result), flush=True)
+            print(measuring.report(found, bench.profile, part, drawn, result), flush=True)
     if not as_json:
-        print(measuring.summary(bench, results))
+        print(measuring.summary(bench, results, part))
     raise typer.Exit(0 if measuring.is_sound(results) else 1)
 
 
@@ -129,29 +130,59 @@ def show_pack(pack: PackName, as_json: AsJson = False) -> None:
     label = ", self-reported" if manifest.self_reported else ""
     print(f"  metric      {metric.name}{unit}, {metric.better} is better{label}")
     print(f"  editable    {', '.join(manifest.editable)}")
-    print(f"  starts      {', '.join(found.starts)} (default {manifest.default_start})")
-    for name, profile in manifest.profiles.items():
-        n, unit = (profile.gpus, "GPU") if profile.gpus else (profile.cores, "core")
-        where = f"{n} {unit}{'' if n == 1 else 's'}"
-        cheaper = f", also {', '.join(profile.fidelities)}" if profile.fidelities else ""
-        print(f"  profile     {name}: {profile.budget_s:g} s {profile.clock}, {where}{cheaper}")
+    for name in manifest.profiles:
+        first, *rest = _about_profile(found, name)
+        print(f"  profile     {name}: {first}")
+        for line in rest:
+            print(f"{'':14}{line}")
     print(f"  techniques  {len(techniques)}")
     for id, technique in techniques.items():
         print(_hung(f"    {id:22} {technique.kind:13} ", technique.title))
 
 
-@packs.command("prepare")
-def prepare_pack(pack: PackName, profile: ProfileName = None) -> None:
-    """Make a pack's data now, so that a run finds it.
+def _about_profile(pack: Pack, name: str) -> list[str]:
+    """What a trial of a profile may use, what it must reach, and from where a search starts."""
+    profile = pack.profile(name)
+    n, unit = (profile.gpus, "GPU") if profile.gpus else (profile.cores, "core")
+    where = f"{n} {unit}{'' if n == 1 else 's'}"
+    cheaper = f", also {', '.join(profile.fidelities)}" if profile.fidelities else ""
+    text = profile.options.get("data", {}).get("corpus")
+    told = [
+        f"{profile.budget_s:g} s {profile.clock}, {where}, "
+        f"{profile.memory_bytes / 2**30:g} GiB{cheaper}" + (f", corpus {text}" if text else "")
+    ]
+    for observed, required in profile.requirements.items():
+        side = "at most" if required.better == "lower" else "at least"
+        limits = (required.search, required.sealed)
+        if None in limits:
+            told.append(f"{observed} {side} a target that has not been measured yet")
+        else:
+            told.append(
+                f"{observed} {side} {limits[0]:g} (sealed {limits[1]:g}), p < {required.alpha:g} "
+                f"over {required.trials} declared trials"
+            )
+    usual, *others = pack.starts_of(profile)
+    return [*told, f"from {usual}" + (f"; also {', '.join(others)}" if others else "")]
 
-    Example: novum packs prepare nanochat
+
+@packs.command("prepare")
+def prepare_pack(
+    pack: PackName,
+    problems: Problems = None,
+    corpus: Corpus = None,
+    profile: ProfileName = None,
+) -> None:
+    """Make a pack's data now, so that a run finds it, and print its fingerprint.
+
+    Example: novum packs prepare nanochat --corpus text:my/books
     """
     from novum.benchmarks.pack import find_pack
 
-    found = find_pack(pack)
+    found = find_pack(name_of_pack(pack, problems, corpus))
     size = found.profile(profile)
-    print(f"preparing {found.id} {size.name} ...", file=sys.stderr)
-    print(found.grader(size, _settings().paths.cache.expanduser()).prepare())
+    cache = _settings().paths.cache.expanduser()
+    print(f"preparing {found.id} {size.name} in {cache} ...", file=sys.stderr)
+    print(found.grader(size, cache).prepare())
 
 
 @packs.command("new")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from novum.app.options import AsJson, Run, Runs
+from novum.app.options import AsJson, Corpus, Problems, Run, Runs, name_of_pack
 from novum.app.run_options import (
     Approve,
     ApproveWait,
@@ -41,10 +40,8 @@ def run(
     benchmark: Annotated[
         str | None, typer.Argument(help="Installed pack or folder of one (default: nanochat).")
     ] = None,
-    problems: Annotated[
-        Path | None,
-        typer.Option(help="Folder of problems in the pack's format, in place of its own."),
-    ] = None,
+    problems: Problems = None,
+    corpus: Corpus = None,
     profile: Profile = None,
     start: Annotated[str | None, typer.Option(help="Starting solution.")] = None,
     threads: Threads = None,
@@ -95,9 +92,8 @@ def run(
     given |= {"benchmark": benchmark, "profile": profile, "start": start, "policy": policy}
     given |= {"memory": {"where": memory}, "confirm_trials": confirm_trials, "noise": noise}
     settings = load_settings(given)
-    if problems is not None:
-        update = {"benchmark": f"{settings.benchmark}:{problems}"}
-        settings = settings.model_copy(update=update)
+    named = name_of_pack(settings.benchmark, problems, corpus)
+    settings = settings.model_copy(update={"benchmark": named})
     _require_terminal(chat, as_json)
     _require_somebody(settings)
     folder, settings = _begin(settings, name)
