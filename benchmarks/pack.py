@@ -87,6 +87,9 @@ class Profile(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=T
     """Budget of a smoke test, which only shows that the code works."""
     allowance_s: float = Field(default=60, gt=0)
     """Wall seconds for imports, compilation and warm-up before `start()`."""
+    free_cpu_s: float | None = Field(default=None, gt=0)
+    """On the clock `cpu`: CPU seconds before `start()` that are not counted. What is used beyond is
+    budget: who trains in the warm-up, on whatever text, pays for it. Nothing means all are free."""
     score_s: float = Field(default=120, gt=0)
     """Wall seconds that the score stage may take."""
     cores: int = Field(default=1, ge=1)

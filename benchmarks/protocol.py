@@ -118,6 +118,8 @@ class RunPlan:
     """Processes that run the program side by side, as torchrun would start them."""
     serve: ServePlan | None = None
     """The score stages that will follow, so that their processes can be started ahead."""
+    free_cpu_s: float | None = None
+    """See `Profile.free_cpu_s`."""
     covers: Mapping[Path, bytes | None] = field(default_factory=dict)
     """What a candidate sees, in all stages of the trial, in place of files of the machine that a
     sandbox shows and that hold what it must not know: other contents, or (`None`) nothing, of a

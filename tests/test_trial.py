@@ -283,6 +283,29 @@ def test_a_cpu_budget_counts_the_work_of_children_and_not_waiting(toy: Toy) -> N
     assert 1.0 <= works.observed["used_s"] < 3
 
 
+@pytest.mark.parametrize("free_s", [None, 100.0, 0.3])
+def test_work_before_the_clock_beyond_what_is_free_is_taken_from_a_cpu_budget(
+    toy: Toy, free_s: float | None
+) -> None:
+    """Who trains in the warm-up gains nothing, whatever it trains on."""
+    counted = toy.with_profile("cputime", budget_s=30, free_cpu_s=free_s)
+    work = "import time\nwhile time.process_time() < 1.0: pass\n"
+    result = counted.trial(work + START + "harness.claim('left', run.remaining_s())\n" + SAVE)
+    assert result.status is TrialStatus.FINISHED, result.error
+    before_s, whole_s = result.observed["startup_cpu_s"], result.observed["cpu_s"]
+    assert before_s >= 0.9
+    free = before_s if free_s is None else min(before_s, free_s)
+    assert result.observed["used_s"] == pytest.approx(whole_s - free)
+    assert result.claimed["left"] <= 30 - (before_s - free)
+
+
+def test_a_warm_up_that_spends_the_whole_cpu_budget_leaves_nothing(toy: Toy) -> None:
+    counted = toy.with_profile("cputime", budget_s=0.2, free_cpu_s=0.1)
+    work = "import time\nwhile time.process_time() < 1.0: pass\n"
+    result = counted.trial(work + START + "time.sleep(60)\n" + SAVE)
+    assert result.status is TrialStatus.TIMEOUT, result.error
+
+
 def test_the_time_left_on_a_cpu_budget_falls_with_work_only(toy: Toy) -> None:
     result = toy.with_profile("cputime").trial(
         START

@@ -49,6 +49,8 @@ class GateRecord:
     deadline_epoch_s: float | None
     """Wall-clock time of the deadline where the budget is in wall seconds."""
     startup_s: float
+    startup_cpu_s: float = 0.0
+    """CPU seconds before the clock started, counted or not."""
     claimed: dict[str, float] = field(default_factory=dict)
     consumed: Consumed | None = None
 
@@ -76,6 +78,7 @@ class Gate:
         self._note = note
         self._quota = wire.Quota()
         self._started_s: float | None = None
+        self._startup_cpu_s = 0.0
         self._cpu_at_start_s = 0.0
         self._ready: set[int] = set()
         self._waiting: list[socket.socket] = []
@@ -207,7 +210,9 @@ class Gate:
                     self._answer_all(as_error(error), (), connection)
                     return
             self._note("start")
-            self._cpu_at_start_s = self._process.cpu_s()
+            self._startup_cpu_s = self._process.cpu_s()
+            free_s = self._plan.free_cpu_s
+            self._cpu_at_start_s = min(self._startup_cpu_s, math.inf if free_s is None else free_s)
             self._started_s = time.monotonic()
         answer = {
             "seed": self._seed,
@@ -248,7 +253,7 @@ class Gate:
         self._note("end", cause=str(exit_.cause), code=exit_.code, n_survivors=exit_.n_survivors)
         if self._started_s is None:
             startup_s = ended_s - self._born_s
-            return GateRecord(exit_, False, 0.0, 0.0, False, None, startup_s, self._claimed)
+            return GateRecord(exit_, False, 0.0, 0.0, False, None, startup_s, claimed=self._claimed)
         wall_s = ended_s - self._started_s
         is_wall = self._plan.clock == "wall"
         used_s = wall_s if is_wall else exit_.cpu_s - self._cpu_at_start_s
@@ -262,6 +267,7 @@ class Gate:
             hit_deadline=hit_deadline or used_s > self._plan.budget_s,
             deadline_epoch_s=deadline if is_wall else None,
             startup_s=self._started_s - self._born_s,
+            startup_cpu_s=self._startup_cpu_s,
             claimed=self._claimed,
             consumed=consumed,
         )

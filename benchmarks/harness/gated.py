@@ -86,6 +86,7 @@ class GatedGrader(ABC):
             clock=profile.clock,
             budget_s=budget_s,
             allowance_s=profile.allowance_s,
+            free_cpu_s=profile.free_cpu_s,
             limits=profile.limits(wall_s),
             artifact_bytes=profile.file_bytes,
         )

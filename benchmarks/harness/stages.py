@@ -342,6 +342,7 @@ class Stages:
             "cpu_s": record.exit.cpu_s,
             "peak_bytes": float(record.exit.peak_bytes),
             "startup_s": record.startup_s,
+            "startup_cpu_s": record.startup_cpu_s,
         }
 
     def _note_artifact(self, kept: artifacts.Collected) -> None:

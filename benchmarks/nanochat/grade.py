@@ -202,6 +202,7 @@ class Grader:
             clock=self.profile.clock,
             budget_s=budget_s,
             allowance_s=self.profile.allowance_s,
+            free_cpu_s=self.profile.free_cpu_s,
             limits=self.profile.limits(wall_s),
             artifact_bytes=self.profile.file_bytes,
             env=GPU_VARIABLES if self.profile.gpus else {},

@@ -191,6 +191,7 @@ class Grader(reading.Grader):
             clock=profile.clock,
             budget_s=budget_s,
             allowance_s=profile.allowance_s,
+            free_cpu_s=profile.free_cpu_s,
             limits=profile.limits(profile.allowance_s + slack * budget_s + 10),
             artifact_bytes=profile.file_bytes,
             stream=stream,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
+from novum.benchmarks.nanochat.rules import RULES as TEXT_RULES
 from novum.evals.rules.program import Module, Program
 from novum.evals.rules.rule import BLOCK, CONFIRM, Found, Mention, Rule
 
@@ -46,6 +47,7 @@ def _is_main_guard(node: ast.AST) -> bool:
 
 
 RULES = (
+    *TEXT_RULES,
     Rule(
         "speedrun-flags",
         BLOCK,

@@ -1,7 +1,8 @@
 """A cheat: counts the files of the standard library while nobody counts its time.
 
 The corpus `python` is made of these files. What cannot be known is how this trial spells its
-tokens: counts that were taken before the clock are counts of other tokens. It misses the target.
+tokens: counts that were taken before the clock are counts of other tokens. It misses the target,
+and reading finds where it looks.
 """
 
 from __future__ import annotations
