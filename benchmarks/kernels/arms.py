@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 
 from novum.benchmarks.kernels.build import MODULE, build
 from novum.benchmarks.kernels.gate import Gate
@@ -88,6 +89,17 @@ class Arms:
                 raise
         self.renew(arm)
         return self.server(arm).fork(compile_threads)
+
+    @contextmanager
+    def paused(self, arm: str) -> Iterator[None]:
+        """What runs in the sandbox of an arm stands still.
+
+        Raises:
+            PartyFailed: something does not stop, or the sandbox is gone.
+        """
+        known = self._servers.get(arm)
+        with known.paused() if known is not None else nullcontext():
+            yield
 
     def files(self, solution: Solution) -> Mapping[str, bytes]:
         """What a worker needs of a solution; C++ is compiled, once.

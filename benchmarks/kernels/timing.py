@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from novum.benchmarks.kernels.frames import Frames
@@ -204,11 +204,16 @@ class Timing:
     def time(self, batch: Batch, children: list[Party], order: tuple[int, int]) -> None:
         """Both arms on the same inputs, one after the other.
 
+        While the baseline is timed, nothing of the candidate runs: a thread that works on would
+        slow the baseline.
+
         Raises:
             PartyFailed: a process fails.
         """
+        arms = self.station.arms
         for i in order:
-            with blamed_on(i):
+            is_baseline = ARMS[i] == "baseline"
+            with arms.paused(ARMS[0]) if is_baseline else nullcontext(), blamed_on(i):
                 batch.timed[i] = self.station.timed_calls(children[i], batch)
                 children[i].ask(
                     {"do": "release", "key": batch.key, "outputs": i == 1},

@@ -21,8 +21,9 @@ import sys
 import time
 
 if __package__:
-    from novum.benchmarks.kernels import runner, wire
+    from novum.benchmarks.kernels import offspring, runner, wire
 else:
+    import offspring  # type: ignore[import-not-found,no-redef]
     import runner  # type: ignore[import-not-found,no-redef]
     import wire  # type: ignore[import-not-found,no-redef]
 
@@ -118,6 +119,8 @@ def main(path: str, device: str, threads: int, early: bool) -> None:
         if not can_fork(device):
             print("worker: early imports touch the driver; going without", file=sys.stderr)
             os.execv(sys.executable, [sys.executable, *sys.argv[:4]])
+    offspring.adopt()
+    own = offspring.children(os.getpid())  # of the libraries, if any
     control = connect(path)
     wire.send(control, {"hello": 0, "torch": torch.__version__})
     children: set[int] = set()
@@ -129,6 +132,11 @@ def main(path: str, device: str, threads: int, early: bool) -> None:
         wire.close_all(descriptors)
         if message.get("do") == "end":
             end(int(message.get("pid", 0)), children)
+            if not offspring.end_strays(os.getpid(), own | children, GONE_S):
+                return  # and the sandbox ends with whatever this is
+            continue
+        if message.get("do") in ("pause", "resume"):
+            wire.send(control, hold(message["do"] == "pause"))
             continue
         if message.get("do") != "fork":
             return
@@ -149,6 +157,15 @@ def main(path: str, device: str, threads: int, early: bool) -> None:
             wire.send(control, {"pid": pid})
         except wire.WireError:
             return
+
+
+def hold(is_pause: bool) -> dict[str, object]:
+    """Stop all children and theirs, or let them go on."""
+    try:
+        (offspring.pause if is_pause else offspring.resume)(os.getpid())
+    except TimeoutError as error:
+        return {"error": str(error)}
+    return {}
 
 
 def end(pid: int, children: set[int]) -> None:

@@ -6,8 +6,8 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from novum.benchmarks.kernels import wire
@@ -25,7 +25,15 @@ from novum.sandboxes.protocol import Confinement, Exit, ExitCause, Limits, Mount
 
 DYING_S = 1.0
 """How long a sandbox that has lost a process may take to end itself."""
-SERVED = ("wire.py", "tensors.py", "answers.py", "timed.py", "runner.py", "worker.py")
+SERVED = (
+    "wire.py",
+    "tensors.py",
+    "answers.py",
+    "timed.py",
+    "offspring.py",
+    "runner.py",
+    "worker.py",
+)
 
 
 class Workers:
@@ -146,6 +154,33 @@ class Workers:
         return Party(
             channel, "the candidate's process", lambda: self._end(pid), why=self._why_it_died
         )
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Everything that runs here stands still: whatever it is, it takes nothing from others.
+
+        Raises:
+            PartyFailed: something does not stop, or the sandbox is gone.
+        """
+        self._hold("pause")
+        try:
+            yield
+        finally:
+            self._hold("resume")
+
+    def _hold(self, what: str) -> None:
+        with self._lock:
+            if self._control is None:
+                return
+            try:
+                self._control.settimeout(START_S)
+                wire.send(self._control, {"do": what})
+                reply, stray = wire.receive(self._control)
+            except wire.WireError as error:
+                raise PartyFailed("RUNTIME_ERROR", f"the worker is gone: {error}") from error
+        wire.close_all(stray)
+        if "error" in reply:
+            raise PartyFailed("REWARD_HACK", str(reply["error"]))
 
     def _why_it_died(self) -> str:
         """What the sandbox says when it has ended with its processes; empty when it has not."""
