@@ -21,7 +21,7 @@ from novum.benchmarks.nanochat.archives import archive_digest, linux_sources, pa
 from novum.errors import DataMissing
 
 MIN_DOCUMENT_BYTES = 200  # shorter files are licence stubs and empty `__init__.py`
-PIECE_BYTES = 4096
+PIECE_BYTES = 2048
 TEXT_SUFFIXES = (".txt", ".md", ".rst", ".py", ".c", ".h")
 
 
@@ -219,7 +219,8 @@ def pieces(content: bytes) -> Iterator[bytes]:
         if n_bytes >= PIECE_BYTES:
             yield b"\n".join(kept)
             kept, n_bytes = [], 0
-    yield b"\n".join(kept)
+    if kept:
+        yield b"\n".join(kept)
 
 
 def find_files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:

@@ -166,12 +166,13 @@ def require_all_splits(plan: DataPlan, splits: Splits) -> None:
         dealt = ", ".join(
             f"{name} {sizes[name]:,} (documents: {len(getattr(splits, name)):,})" for name in sizes
         )
-        enough_mib = plan.held_out_bytes / plan.held_out_fraction / 2**20
+        n_enough = 1.3 * plan.held_out_bytes / plan.max_document_bytes / plan.held_out_fraction
         raise DataMissing(
             f"corpus {plan.corpus!r} is too small. Bytes: {dealt}; each needs "
             f"{plan.held_out_bytes:,}.\n"
-            f"Take more text, about {enough_mib:.1f} MiB or more in many documents (UTF-8, of "
-            f"{MIN_DOCUMENT_BYTES} bytes at least), or lower `held_out_bytes`."
+            f"Take more text: {n_enough:,.0f} documents of {plan.max_document_bytes:,} bytes or "
+            f"more are enough (UTF-8; none under {MIN_DOCUMENT_BYTES} bytes count). Or lower "
+            "`held_out_bytes`."
         )
 
 
