@@ -56,7 +56,10 @@ class Demultiplexer:
 def close_stream(stream: Any) -> None:
     """Close an attached stream and the connection under it, which the SDK leaves open."""
     connection = getattr(stream, "_sock", None)
+    response = getattr(stream, "_response", None)
     with contextlib.suppress(OSError):
+        if response is not None:
+            response.close()  # first: it flushes what it reads from, and fails once that is closed
         stream.close()
         if connection is not None:
             connection.close()
