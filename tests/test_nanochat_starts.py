@@ -31,7 +31,7 @@ TINY_GPU = TINY | {
     **{"BATCH_TOKENS": 64, "SAVE_MARGIN_S": 1},
 }
 TABLES = {"BIGRAM_ROWS": 64, "NGRAM_ROWS": 64, "LARGE_TABLE": 2048, "ROW_TABLE": 2048}
-TABLES |= {"MEMORY_SLOTS": 1024}
+TABLES |= {"MEMORY_SLOTS": 65536, "MEMORY_STRANDS": 4}
 GROUND = ("ngram_tables", "match_copy")
 """What some techniques build on."""
 
@@ -213,29 +213,62 @@ def test_the_techniques_for_a_gpu_stack_and_the_stack_runs(train: Callable[[File
     assert probe_suffix(model, rows, VOCAB_SIZE, np.random.default_rng(0)).outcome is Outcome.PASS
 
 
-def test_the_memory_finds_what_other_parts_of_the_corpus_said_and_not_its_own_neighbours() -> None:
+@pytest.fixture
+def memory_module(fake_harness: ModuleType) -> ModuleType:
+    """A candidate with a memory, tiny."""
     module = ModuleType("train")
     files = stack(["match_copy", "corpus_memory"], start_files("modern_gpu"))
     exec(compile(shrink(files), "train.py", "exec"), vars(module))
-    memory, here, far = module.Memory(VOCAB_SIZE), torch.tensor([[10]]), torch.tensor([[30]])
-    tokens = torch.from_numpy(np.random.default_rng(5).integers(0, VOCAB_SIZE, (1, 17)))
-    inputs, targets = tokens[:, :-1], tokens[:, 1:]
+    return module
 
-    def confidence(region: Any) -> Any:
-        memory.region = region
-        return memory(inputs)[1][0, 8:]  # every order has a past there
 
-    memory.region = here
-    memory.remember(inputs, targets)
-    assert (confidence(here) == 0).all() and (confidence(far) == 1).all()
-    assert (memory(inputs)[0][0, 8:] == targets[0, 8:, None]).all()
-    memory.remember(inputs, targets)
-    assert (confidence(here) == 2).all(), "what another part confirms counts everywhere"
-    assert (confidence(None) == 2).all()
-    memory.region = far
-    memory.remember(inputs, (targets + 1) % VOCAB_SIZE)
-    assert (confidence(None) == 1).all(), "a miss lowers the confidence before the token gives way"
-    assert (memory(inputs)[0][0, 8:] == targets[0, 8:, None]).all()
+def test_the_memory_says_what_followed_the_longest_context_it_knows(
+    memory_module: ModuleType,
+) -> None:
+    memory = memory_module.Memory(VOCAB_SIZE)
+    stream = torch.from_numpy(np.random.default_rng(5).integers(0, VOCAB_SIZE, 2000))
+    asked, targets = stream[None, 100:140], stream[101:141]
+
+    def level() -> Any:
+        return memory(asked)[1][0]
+
+    assert (level() == 0).all()
+    for confidence in (1, 2, 3, 4, 4):
+        memory.write(stream)
+        assert level()[20:].tolist() == [8 + confidence] * 20, "of sixteen tokens"
+        assert (memory(asked)[0][0, 20:] == targets[20:]).all()
+    assert set(level()[8:15].tolist()) == {8}, "as much past as the row has"
+    assert (level()[:4] == 0).all()
+
+
+def test_what_the_memory_was_sure_of_gives_way_only_after_as_many_misses(
+    memory_module: ModuleType,
+) -> None:
+    memory = memory_module.Memory(VOCAB_SIZE)
+    rng = np.random.default_rng(6)
+    said, other = (torch.from_numpy(rng.integers(0, VOCAB_SIZE, 400)) for _ in range(2))
+    context, follows = said[None, 50:70], said[70].item()
+    instead = (follows + 1) % VOCAB_SIZE
+    contradicted = torch.cat([other[:200], said[40:70], torch.tensor([instead]), other[200:]])
+    for _ in range(3):
+        memory.write(said)
+    answers = []
+    for _ in range(4):
+        answers.append(memory(context)[0][0, -1].item())
+        memory.write(contradicted)
+    assert answers == [follows] * 3 + [instead]
+
+
+def test_documents_are_trained_on_or_looked_up_and_never_both(memory_module: ModuleType) -> None:
+    lengths = np.random.default_rng(7).integers(2, 40, 300)
+    documents = [torch.tensor([0, *[1 + i] * n]) for i, n in enumerate(lengths)]
+    stream = torch.cat(documents)
+    trained, looked_up = memory_module.divided(stream, 3)
+    assert len(trained) + len(looked_up) == len(stream)
+    assert 0.3 < len(trained) / len(stream) < 0.7
+    assert set(trained.tolist()) & set(looked_up.tolist()) == {0}
+    assert torch.equal(trained, memory_module.divided(stream, 3)[0])
+    assert not torch.equal(trained, memory_module.divided(stream, 4)[0])
 
 
 @pytest.mark.parametrize("start", STARTS + GPU_STARTS)
