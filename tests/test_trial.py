@@ -724,10 +724,16 @@ def test_trials_of_one_candidate_share_compiled_kernels_where_its_author_says_so
     harness.claim("compiled", len(list(folder.iterdir())))
     """
 
+    says: list[bool] = []
+
     def compiled(more: str = "") -> float:
-        return toy.trial(textwrap.dedent(count) + SAVE + more).claimed["compiled"]
+        result = toy.trial(textwrap.dedent(count) + SAVE + more)
+        (stage,) = (p for p in result.phases if p.name == "run-stage")
+        says.append("compile_cache" in stage.detail)
+        return result.claimed["compiled"]
 
     assert [compiled(), compiled()] == [1, 1]
     monkeypatch.setenv("NOVUM_COMPILE_CACHE", str(tmp_path / "kernels"))
     assert [compiled(), compiled()] == [1, 2]
     assert compiled("# another candidate\n") == 1
+    assert says == [False, False, True, True, True]

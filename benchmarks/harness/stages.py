@@ -189,12 +189,10 @@ class Stages:
                 note=self.phase,
             )
             address = self._sandbox.visible(folder / "harness" / gate.SOCKET, mounts)
-            env = {
-                **cache_variables(self._sandbox.name, self.request.tree),
-                **plan.env,
-                "NOVUM_GATE": str(address),
-            }
-            self.phase("run-stage")
+            outlives = cache_variables(self._sandbox.name, self.request.tree)
+            env = {**outlives, **plan.env, "NOVUM_GATE": str(address)}
+            # what outlives a trial can carry more than compiled code: a reader must know of it
+            self.phase("run-stage", **({"compile_cache": sorted(outlives)} if outlives else {}))
             gpu_watch.require_free(self._slot.gpus)
             process = self._sandbox.start(
                 self._confine(argv, mounts, env, plan.limits, loopback=plan.n_workers > 1)
