@@ -16,9 +16,12 @@ from novum.benchmarks.harness.compile_cache import VARIABLE, cache_variables
 from novum.benchmarks.harness.score import clean
 from novum.benchmarks.harness.scratch import lay_out, remove, scratch_folder
 from novum.benchmarks.harness.shared_memory import Buffer, DataStore, seal_array, seal_file
+from novum.benchmarks.harness.stages import judge_run
 from novum.benchmarks.pack import Profile
-from novum.benchmarks.protocol import CandidateFailed
+from novum.benchmarks.protocol import CandidateFailed, RunOutcome, RunPlan
 from novum.errors import UsageError
+from novum.lab.records import TrialStatus
+from novum.sandboxes.protocol import Exit, ExitCause, Limits
 
 
 def test_links_devices_and_what_is_linked_from_elsewhere_are_removed(tmp_path: Path) -> None:
@@ -215,3 +218,44 @@ def test_compiled_kernels_are_shared_only_where_asked_for_and_never_between_cand
     assert one == same and set(one) == {"TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"}
     assert not set(one.values()) & set(other.values())
     assert all(tmp_path / ("a" * 40) in Path(folder).parents for folder in one.values())
+
+
+# --- what is said of a run that failed ---
+
+TORCH_SAYS = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB."
+
+
+PLAN = RunPlan(
+    argv=("python",),
+    info={},
+    arrays={},
+    clock="wall",
+    budget_s=9,
+    allowance_s=9,
+    limits=Limits(wall_s=9, memory_bytes=4 << 20, pids=9, file_bytes=9, output_bytes=9),
+)
+
+
+def ended_by(cause: ExitCause, code: int | None, stderr: str, *, started: bool) -> RunOutcome:
+    ended = Exit(cause, code, 5.0, 5.0, 3 << 20, "", stderr, False, 0)
+    return RunOutcome(ended, started, 4.0, 4.0, False, 1.0, Path("output"), "digest", 10, 1, {}, ())
+
+
+@pytest.mark.parametrize("started", [False, True])
+@pytest.mark.parametrize(
+    ("cause", "stderr", "said"),
+    [
+        (ExitCause.EXITED, TORCH_SAYS, "GPU memory, 79.2 GiB at its peak: .*need less.*20.00 GiB"),
+        (ExitCause.OUT_OF_MEMORY, "", "3 MiB at its peak of 4 .*need less"),
+    ],
+)
+def test_memory_that_ran_out_is_named_with_its_peak_and_a_way_out_whenever_it_was(
+    started: bool, cause: ExitCause, stderr: str, said: str
+) -> None:
+    with pytest.raises(CandidateFailed, match=said) as caught:
+        judge_run(ended_by(cause, 1, stderr, started=started), PLAN, 79.2 * 2**30)
+    assert caught.value.status is TrialStatus.CRASHED
+
+
+def test_who_catches_a_full_gpu_and_ends_well_has_not_failed() -> None:
+    judge_run(ended_by(ExitCause.EXITED, 0, TORCH_SAYS, started=True), PLAN)

@@ -117,6 +117,8 @@ def closing_lines(
             text.append(f"; the start was measured ({_start_value(story)}) ")
             text.append("and nothing was left for more")
         text.append(f".\n`novum resume {name} --wall TIME` gives it more")
+        if outcome.baseline is not None:
+            text.append("; `novum run ... --noise needed` measures the start only when it matters")
     elif outcome.state == "nothing better":
         text.append("Nothing better than the start was found", "bold yellow")
         text.append(f"; it stays at {_start_value(story)}")
