@@ -11,13 +11,14 @@ import threading
 import time
 from pathlib import Path
 
+from novum.sandboxes.accounts import Accounts, stat_fields
 from novum.sandboxes.cgroups import Group
-from novum.sandboxes.process_tree import descendants, is_alive, private_bytes, stat_fields
+from novum.sandboxes.process_tree import descendants, is_alive, private_bytes
 
 GONE_S = 5.0
 REAP_S = 2.0
 _TICKS = os.sysconf("SC_CLK_TCK")
-_TIMES, _THREADS, _START = slice(11, 15), 17, 19  # of /proc/PID/stat, after the name
+_COLLECTED, _THREADS = slice(13, 15), 17  # of /proc/PID/stat, after the name
 
 
 class SupervisedTree:
@@ -27,15 +28,14 @@ class SupervisedTree:
     itself it has proved that nothing is left. If the program kills it, what is left is found by
     its control group, or else among the processes seen before and by `HOME` in their environment.
 
-    Without a control group CPU time is sampled: a process that lives for less than two samples and
-    whose parent never collects it is missed.
+    Without a control group CPU time is sampled; see `Accounts`.
     """
 
     def __init__(self, outer: subprocess.Popen[bytes], group: Group | None, home: Path) -> None:
         self._outer = outer
         self._group = group
         self._home = home
-        self._seen: dict[int, _Seen] = {}
+        self._accounts = Accounts()
         self._lock = threading.RLock()  # the watcher looks, and so does whoever asks for CPU time
 
     def cpu_s(self) -> float:
@@ -44,12 +44,8 @@ class SupervisedTree:
             return self._group.cpu_s()
         with self._lock:
             self._look()
-            collected = stat_fields(self._outer.pid)[_TIMES]
-            return max(
-                sum(seen.own_s for seen in self._seen.values()),
-                sum(int(word) for word in collected[2:]) / _TICKS
-                + sum(seen.with_children_s for seen in self._seen.values() if seen.is_here),
-            )
+            collected = stat_fields(self._outer.pid)[_COLLECTED]
+            return self._accounts.cpu_s(sum(int(word) for word in collected) / _TICKS)
 
     def resident_bytes(self) -> int:
         """See `Tree.resident_bytes`."""
@@ -107,7 +103,7 @@ class SupervisedTree:
     def _members(self) -> set[int]:
         with self._lock:
             found = set(self._look())
-            found.update(pid for pid, seen in self._seen.items() if seen.is_same(pid))
+            found |= self._accounts.living()
         if self._group is not None:
             found.update(self._group.pids())
         found.discard(self._outer.pid)
@@ -117,37 +113,12 @@ class SupervisedTree:
         """Processes below the supervisor now; their accounts are brought up to date."""
         with self._lock:
             here = descendants(self._outer.pid)
-            for seen in self._seen.values():
-                seen.is_here = False
-            for pid in here:
-                if fields := stat_fields(pid):
-                    self._seen.setdefault(pid, _Seen(int(fields[_START]))).update(fields)
+            self._accounts.look(here)
             return here
 
     def _signal(self, number: int, pid: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
-
-
-class _Seen:
-    """One process as last seen; its pid may mean another process later."""
-
-    def __init__(self, started: int) -> None:
-        self._started = started
-        self.own_s = self.with_children_s = 0.0
-        self.is_here = False
-
-    def update(self, fields: list[bytes]) -> None:
-        if int(fields[_START]) != self._started:  # the pid was given out again: a new account
-            self._started = int(fields[_START])
-        times = [int(word) / _TICKS for word in fields[_TIMES]]
-        self.own_s = max(self.own_s, sum(times[:2]))
-        self.with_children_s = sum(times)
-        self.is_here = True
-
-    def is_same(self, pid: int) -> bool:
-        fields = stat_fields(pid)
-        return bool(fields) and int(fields[_START]) == self._started
 
 
 def _at_home(home: Path) -> set[int]:

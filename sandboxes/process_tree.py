@@ -7,16 +7,17 @@ import os
 import select
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
+from novum.sandboxes.accounts import Accounts, stat_fields
 from novum.sandboxes.cgroups import Group
 
 GONE_S = 5.0
 REAP_S = 2.0
 LISTING_S = 0.02
 PARENT_FIELD, THREADS_FIELD = 1, 17  # of /proc/PID/stat, counted after the name
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class NamespaceTree:
@@ -35,6 +36,8 @@ class NamespaceTree:
         self._first = first
         self._handle = os.pidfd_open(first)
         self._namespace = namespace_of(first)
+        self._accounts = Accounts()
+        self._lock = threading.Lock()  # the watcher looks, and so does whoever asks for CPU time
         self._listed: list[int] = []
         self._listed_s = 0.0
 
@@ -42,7 +45,9 @@ class NamespaceTree:
         """See `Tree.cpu_s`."""
         if self._group is not None:
             return self._group.cpu_s()
-        return sum(_cpu_s(pid) for pid in self._processes())
+        with self._lock:
+            self._accounts.look(self._processes())
+            return self._accounts.cpu_s()
 
     def resident_bytes(self) -> int:
         """See `Tree.resident_bytes`."""
@@ -155,19 +160,6 @@ def is_alive(pid: int) -> bool:
     """Whether the process exists and is more than a record that waits to be collected."""
     fields = stat_fields(pid)
     return bool(fields) and fields[0] not in (b"Z", b"X")
-
-
-def _cpu_s(pid: int) -> float:
-    """User and system time of a process and of its children that it has waited for."""
-    return sum(int(word) for word in stat_fields(pid)[11:15]) / _TICKS
-
-
-def stat_fields(pid: int) -> list[bytes]:
-    """Fields of /proc/PID/stat after the name, state first; empty when the process is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return []
 
 
 def private_bytes(pid: int) -> int:
