@@ -125,6 +125,8 @@ def test_a_run_without_requirements_has_no_such_picture() -> None:
     made = story()
     made.info = {}
     assert pictures(made) == [] and records(made)[0].required == ""
+    made.best = []
+    assert records(made) == [], "a start alone is no history"
     made.info = {"requirements": LIMITS}
     made.trials.clear()
     assert isinstance(pictures(made)[0][1], Markup)

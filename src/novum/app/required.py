@@ -85,7 +85,8 @@ def records(story: Story) -> list[Record]:
         )
     if (last := _champion(story, names)) is not None:
         rows.append(last)
-    return _compared(story, rows, base)
+    is_more_than_the_start = any(row.number for row in rows)
+    return _compared(story, rows, base) if is_more_than_the_start else []
 
 
 def _start(story: Story, base: float, names: Sequence[str]) -> Record:
