@@ -203,3 +203,28 @@ def test_a_new_pack_keeps_the_contract_and_a_broken_one_does_not(
 
 def test_the_packs_that_ship_are_listed() -> None:
     assert "nanochat" in novum("packs", "list").stdout
+
+
+def test_a_pack_shows_for_each_profile_what_it_must_reach_and_from_where() -> None:
+    shown = novum("packs", "show", "speedrun").stdout
+    cpu = shown.partition("profile     cpu:")[2].partition("profile     gpu1")[0]
+    assert "corpus python" in cpu and "from naive" in cpu
+    assert "loss at most 6.158 (sealed 6.12), p < 0.01 over 5 declared trials" in cpu
+    shown = novum("packs", "show", "nanochat").stdout
+    assert "from vanilla; also modern\n" in shown and "from vanilla_gpu; also modern_gpu\n" in shown
+
+
+def test_text_of_ones_own_is_taken_by_its_name_or_refused_with_what_is_enough(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "small.txt").write_text("A text that is too small. " * 20)
+    for command in (["packs", "prepare", "nanochat"], ["evaluate", "vanilla"], ["run", "nanochat"]):
+        sandbox = [] if command[0] == "packs" else ["--sandbox", "process"]
+        runs = ["--runs", str(tmp_path / "runs")] if command[0] == "run" else []
+        said = novum(*command, "--corpus", f"text:{tmp_path / 'small.txt'}", *sandbox, *runs)
+        assert said.exit_code == 1 and "too small" in said.stderr and "are enough" in said.stderr
+    assert not (tmp_path / "runs").exists()
+    said = novum("packs", "prepare", "nanochat", "--corpus", "novels")
+    assert said.exit_code == 1 and "unknown corpus 'novels'" in said.stderr
+    said = novum("packs", "prepare", "nanochat", "--corpus", "linux", "--problems", str(tmp_path))
+    assert said.exit_code == 2 and "exclude each other" in said.stderr
