@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from novum.benchmarks.kernels import tensors
+from novum.benchmarks.kernels import tensors, timed
 from novum.benchmarks.kernels.baselines import baseline, mixed_baseline
 from novum.benchmarks.kernels.build import BuildFailed, check_flags
 from novum.benchmarks.kernels.candidate import BadSolution, solution_of
@@ -125,6 +125,28 @@ def test_no_input_of_a_timed_call_is_a_multiple_of_another_or_equal_to_it() -> N
     for odd in (torch.tensor(2.0), torch.empty(0, 3), torch.empty(0, dtype=torch.int8)):
         changed = tensors.perturbed(odd, tensors.change_of(odd, 3, 0))
         assert changed.shape == odd.shape and changed.dtype == odd.dtype
+
+
+def test_what_is_written_after_the_clock_of_a_timed_call_is_seen() -> None:
+    """A thread that fills an output once the call has returned does its work in free time."""
+    base = [torch.ones(50)]
+    sets = [[torch.empty(50)] for _ in range(3)]
+
+    def fills(x: torch.Tensor, y: torch.Tensor) -> None:
+        y.copy_(x)
+
+    def returns(x: torch.Tensor) -> dict[str, torch.Tensor | float]:
+        return {"y": x.clone(), "n": 3.0}
+
+    filled = [[torch.zeros(50)] for _ in range(3)]
+    seconds, _, marks = timed.time_on_cpu(fills, base, sets, filled, [1, 2, 3])
+    assert len(seconds) == 3 and timed.changed(marks) == []
+    filled[1][0][7] += 1
+    assert timed.changed(marks) == [1]
+    _, results, marks = timed.time_on_cpu(returns, base, sets, [[], [], []], [1, 2, 3])
+    assert timed.changed(marks) == []
+    results[2]["y"].zero_()
+    assert timed.changed(marks) == [2]
 
 
 def test_a_patched_clock_is_quarantined_by_the_clock_outside(

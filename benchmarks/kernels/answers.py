@@ -68,19 +68,36 @@ def in_order(result: Any, slots: Sequence[Slot], device: str) -> list[Any]:
     return values
 
 
+def tensors_in(result: Any) -> list[Any]:
+    """The tensors among what a call returned, whatever its form."""
+    import torch
+
+    if isinstance(result, dict):
+        result = list(result.values())
+    values = list(result) if isinstance(result, (tuple, list)) else [result]
+    return [value for value in values if isinstance(value, torch.Tensor)]
+
+
 def fingerprint(value: Any) -> Any:
     """A digest of a tensor's bytes, computed where it lies; scalars are their own."""
     import torch
 
     if not isinstance(value, torch.Tensor):
         return value
+    return tuple(mark(value).tolist())
+
+
+def mark(value: Any) -> Any:
+    """The same as a tensor beside the other: nobody waits for the device."""
+    import torch
+
     raw = value.detach().contiguous().view(-1)
     if not raw.numel():
-        return (0, 0)
+        return torch.zeros(2, dtype=torch.int64, device=value.device)
     width = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[raw.element_size()]
     bits = raw.view(width)
     odd = bits[1::2].sum(dtype=torch.int64)  # order counts a little
-    return (int(bits.sum(dtype=torch.int64)), int(odd))
+    return torch.stack((bits.sum(dtype=torch.int64), odd))
 
 
 def shares(out: Any, value: Any) -> bool:

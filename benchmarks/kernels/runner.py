@@ -51,6 +51,8 @@ class Stage:
     out_slots: list[tensors.Slot]
     sets: list[list[Any]] = field(default_factory=list)
     outputs: list[list[Any]] = field(default_factory=list)
+    marks: list[timed.Marks] = field(default_factory=list)
+    """Of the outputs of each call, from when its clock stopped."""
     flush: Any = None
 
 
@@ -176,7 +178,7 @@ class Runner:
         assert self.run is not None
         inputs = [self.empty_like(value) for value in stage.bases]
         outputs = [] if self.returns else self.blank(stage.out_slots)
-        _, results = self.time_calls(self.run, stage, [inputs], [outputs], [REHEARSAL])
+        _, results, _ = self.time_calls(self.run, stage, [inputs], [outputs], [REHEARSAL])
         if self.returns:
             outputs = answers.in_order(results[0], stage.out_slots, self.device)
         vector = tensors.sketch_vector(0, self.device)
@@ -190,8 +192,8 @@ class Runner:
         sets: Sequence[list[Any]],
         outputs: Sequence[list[Any]],
         draws: Sequence[int],
-    ) -> tuple[list[float], list[Any]]:
-        """Seconds of each call, and what they returned."""
+    ) -> tuple[list[float], list[Any], list[timed.Marks]]:
+        """Seconds of each call, what they returned, and marks of that."""
         if self.device == "cpu":
             return timed.time_on_cpu(run, stage.bases, sets, outputs, draws)
         return timed.time_on_gpu(run, stage.bases, sets, outputs, draws, stage.flush)
@@ -202,7 +204,9 @@ class Runner:
         assert run is not None
         stage = self.stages[str(message["key"])]
         draws = [int(draw) for draw in message["draws"]]
-        seconds, results = self.time_calls(run, stage, stage.sets, stage.outputs, draws)
+        seconds, results, stage.marks = self.time_calls(
+            run, stage, stage.sets, stage.outputs, draws
+        )
         if self.returns:
             in_order = answers.in_order
             stage.outputs = [in_order(r, stage.out_slots, self.device) for r in results]
@@ -213,6 +217,9 @@ class Runner:
         vector = tensors.sketch_vector(int(message["seed"]), self.device)
         stage = self.stages[str(message["key"])]
         rows = [[tensors.sketch(out, vector) for out in outputs] for outputs in stage.outputs]
+        if late := timed.changed(stage.marks):
+            what = f"the output of timed call {late[0]} changed after its clock had stopped"
+            raise answers.Refused("REWARD_HACK", what)
         return {"sketches": rows}
 
     def collect(self, message: Message, descriptors: list[int]) -> Message:
@@ -241,7 +248,7 @@ class Runner:
             self.stages.pop(key, None)
         elif key in self.stages:
             stage = self.stages[key]
-            stage.bases, stage.sets, stage.flush = [], [], None
+            stage.bases, stage.sets, stage.flush, stage.marks = [], [], None, []
         tensors.tidy(self.device)
         return {}
 

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 if __package__:
-    from novum.benchmarks.kernels import tensors
+    from novum.benchmarks.kernels import answers, tensors
 else:
+    import answers  # type: ignore[import-not-found,no-redef]
     import tensors  # type: ignore[import-not-found,no-redef]
 
+Marks = list[tuple[Any, Any]]
+"""Outputs of one call, each with the mark it had when the call was over."""
 LEAD_CYCLES = 2_000_000
 """How long the device waits before each timed call, about a millisecond: the processor launches
 meanwhile, so that events show the device's time and not that of launching. With half of it, one of
@@ -29,17 +32,18 @@ def time_on_cpu(
     sets: Sequence[list[Any]],
     outputs: Sequence[list[Any]],
     draws: Sequence[int],
-) -> tuple[list[float], list[Any]]:
-    """Seconds of each call on a monotonic clock, and what the calls returned."""
+) -> tuple[list[float], list[Any], list[Marks]]:
+    """Seconds of each call on a monotonic clock, what the calls returned, and marks of it."""
     for inputs, changes in zip(sets, changes_of(bases, draws), strict=True):
         fill_all(inputs, bases, changes)
-    seconds, results = [], []
+    seconds, results, marks = [], [], []
     for inputs, outs in zip(sets, outputs, strict=True):
         began = time.perf_counter()
         result = run(*inputs, *outs)
         seconds.append(time.perf_counter() - began)
+        marks.append(marked(result, outs))
         results.append(result)
-    return seconds, results
+    return seconds, results, marks
 
 
 def time_on_gpu(
@@ -49,8 +53,8 @@ def time_on_gpu(
     outputs: Sequence[list[Any]],
     draws: Sequence[int],
     flush: Any,
-) -> tuple[list[float], list[Any]]:
-    """Seconds of each call between two events, and what the calls returned.
+) -> tuple[list[float], list[Any], list[Marks]]:
+    """Seconds of each call between two events, what the calls returned, and marks of it.
 
     The stream waits, writes the call's inputs, overwrites the cache and runs the call. Work that a
     call puts on another stream without waiting for this one reads inputs that are not there yet.
@@ -60,6 +64,7 @@ def time_on_gpu(
     event: Any = torch.cuda.Event
     pairs = [(event(enable_timing=True), event(enable_timing=True)) for _ in sets]
     results: list[Any] = []
+    marks: list[Marks] = []
     changes = changes_of(bases, draws)
     forget_persisting_lines()
     torch.cuda.synchronize()
@@ -70,9 +75,26 @@ def time_on_gpu(
         start.record()
         result = run(*inputs, *outs)
         end.record()
+        marks.append(marked(result, outs))
         results.append(result)
     torch.cuda.synchronize()
-    return [start.elapsed_time(end) / 1e3 for start, end in pairs], results
+    return [start.elapsed_time(end) / 1e3 for start, end in pairs], results, marks
+
+
+def marked(result: Any, outs: list[Any]) -> Marks:
+    """What a call wrote, marked when its time is over: what comes later is not its work."""
+    return [(value, answers.mark(value)) for value in outs or answers.tensors_in(result)]
+
+
+def changed(marks: list[Marks]) -> list[int]:
+    """Calls whose outputs are not any more what they were when the clock stopped."""
+    import torch
+
+    return [
+        number
+        for number, outputs in enumerate(marks)
+        if any(not torch.equal(answers.mark(value), before) for value, before in outputs)
+    ]
 
 
 def changes_of(bases: list[Any], draws: Sequence[int]) -> list[list[Any]]:
