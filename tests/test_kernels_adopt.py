@@ -106,8 +106,8 @@ def test_a_folder_takes_the_place_of_the_pack_s_own_problems(benchmark_folder: P
         find_pack(f"kernels:{benchmark_folder}/nothing")
     with pytest.raises(UnknownName, match="no problem in"):
         find_pack(f"kernels:{benchmark_folder}/blob")
-    with pytest.raises(UsageError, match="reads no others"):
-        find_pack(f"nanochat:{benchmark_folder}")
+    with pytest.raises(UsageError, match="takes nothing else"):
+        find_pack(f"speedrun:{benchmark_folder}")
     with pytest.raises(PackError, match="none of its problems"):
         find_pack(f"kernels:{benchmark_folder}/L2/003_broken")
 
