@@ -338,3 +338,43 @@ def test_words_to_a_reviewer_are_told_from_words_about_one() -> None:
 def test_every_rule_says_what_it_means_and_why_an_honest_program_might_do_it() -> None:
     assert len({r.id for r in RULES}) == len(RULES) >= 40
     assert all(r.meaning and r.honest for r in RULES)
+
+
+TRAINS = {
+    "direct": "import torch\ndef fit(m):\n    loss=m(1).sum()\n    loss.backward()\ndef load(f,d):\n    m=torch.nn.Linear(2,2)\n    fit(m)\n    return m\n",
+    "method": "import torch\nclass GPT(torch.nn.Module):\n    def grow(self):\n        self(1).sum().backward()\ndef load(f,d):\n    m=GPT()\n    m.grow()\n    return m\n",
+    "init": "import torch\nclass GPT(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n        self(1).sum().backward()\ndef load(f,d):\n    return GPT()\n",
+    "getattr": "import torch\ndef load(f,d):\n    m=torch.nn.Linear(2,2)\n    getattr(m(1).sum(),'back'+'ward')()\n    return m\n",
+    "alias": "import torch\ndef load(f,d):\n    m=torch.nn.Linear(2,2)\n    go=m(1).sum().backward\n    go()\n    return m\n",
+    "unbound": "import torch\ndef load(f,d):\n    m=torch.nn.Linear(2,2)\n    torch.Tensor.backward(m(1).sum())\n    return m\n",
+    "autograd": "import torch\ndef load(f,d):\n    m=torch.nn.Linear(2,2)\n    torch.autograd.grad(m(1).sum(), m.parameters())\n    return m\n",
+    "func": "import torch\ndef load(f,d):\n    g=torch.func.grad_and_value(lambda x:x)\n    return g\n",
+    "module level": "import torch\nif __name__ != '__main__':\n    m=torch.nn.Linear(2,2)\n    m(1).sum().backward()\ndef load(f,d):\n    return m\n",
+    "module level else": "import torch\nif __name__ == '__main__':\n    pass\nelse:\n    m=torch.nn.Linear(2,2)\n    m(1).sum().backward()\ndef load(f,d):\n    return m\n",
+    "module call": "import torch\ndef fit():\n    m=torch.nn.Linear(2,2)\n    m(1).sum().backward()\n    return m\nM=None if __name__ == '__main__' else fit()\ndef load(f,d):\n    return M\n",
+    "dict": "import torch\ndef fit(m):\n    m(1).sum().backward()\nT={'a':fit}\ndef load(f,d):\n    m=torch.nn.Linear(2,2)\n    T['a'](m)\n    return m\n",
+    "lambda": "import torch\ndef load(f,d):\n    m=torch.nn.Linear(2,2)\n    (lambda l: l.backward())(m(1).sum())\n    return m\n",
+    "map": "import torch\ndef fit(m):\n    m(1).sum().backward()\ndef load(f,d):\n    m=torch.nn.Linear(2,2)\n    list(map(fit,[m]))\n    return m\n",
+    "load alias": "import torch\ndef bring(f,d):\n    m=torch.nn.Linear(2,2)\n    m(1).sum().backward()\n    return m\nload=bring\n",
+    "main in load": "import torch\ndef main():\n    m=torch.nn.Linear(2,2)\n    m(1).sum().backward()\ndef load(f,d):\n    main()\n    return 1\nif __name__=='__main__':\n    main()\n",
+}
+TRAINS_BEFORE = {
+    "guarded": "def main():\n    loss.backward()\ndef load(f, d):\n    return 1\n"
+    "if __name__ == '__main__':\n    main()\n",
+    "table": "def fit(x):\n    x.backward()\nKINDS = {'a': fit}\ndef load(f, d):\n    return 1\n",
+    "method of a library's name": "class T:\n    def train(self):\n        self.loss.backward()\n"
+    "def load(f, d):\n    m = build()\n    m.train(False)\n    return m\ndef build():\n    return 1\n",
+    "autograd function": "import torch\nclass F(torch.autograd.Function):\n    @staticmethod\n"
+    "    def backward(ctx, g):\n        return g\ndef load(f, d):\n    return F.apply\n",
+    "no entry": "def step(loss):\n    loss.backward()\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", TRAINS)
+def test_gradients_in_what_loading_and_answering_run_are_blocked(what: str) -> None:
+    assert worst(TRAINS[what]) is Outcome.FAIL
+
+
+@pytest.mark.parametrize("what", TRAINS_BEFORE)
+def test_gradients_of_the_training_are_not_taken_for_those(what: str) -> None:
+    assert worst(TRAINS_BEFORE[what]) is not Outcome.FAIL, hits(TRAINS_BEFORE[what])

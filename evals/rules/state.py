@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterable, Iterator
 
 from novum.evals.rules.program import Module, Program
-from novum.evals.rules.reach import LM_ENTRY, Function, has_entry, scored
-from novum.evals.rules.rule import CONFIRM, NOTE, Found, Rule
+from novum.evals.rules.reach import LM_ENTRY, Function, has_entry, scored, surely_scored
+from novum.evals.rules.rule import BLOCK, CONFIRM, NOTE, Found, Rule
 
 IDENTITY_METHODS = frozenset(
     """data_ptr tobytes tolist item storage untyped_storage _cdata _version __hash__ digest
@@ -27,13 +27,24 @@ COMPARERS = (
     "numpy.array_equiv",
     "torch.testing.assert_close",
 )
+GRADIENTS = frozenset(
+    f"torch.{name}"
+    for name in """autograd.grad autograd.backward func.grad func.grad_and_value func.vjp
+            Tensor.backward""".split()
+)
 LEARNERS = (
     "torch.optim.",
     "torch.autograd.grad",
     "torch.autograd.backward",
     "torch.enable_grad",
+    "torch.autograd.functional.",
     "torch.func.grad",
+    "torch.func.grad_and_value",
     "torch.func.vjp",
+    "torch.func.jvp",
+    "torch.func.linearize",
+    "torch.func.jacrev",
+    "torch.func.jacfwd",
     "torch.set_grad_enabled",
 )
 FORM = frozenset("shape dtype device ndim size itemsize nbytes stride strides is_cuda".split())
@@ -310,6 +321,7 @@ def _learning(module: Module, program: Program) -> Iterable[Found]:
     """Gradients and optimisers in code that runs while a language model is scored."""
     if not has_entry(program, LM_ENTRY):
         return
+    yield from _gradients(module, program)
     for function in _here(module, program):
         for node in ast.walk(function):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
@@ -323,6 +335,22 @@ def _learning(module: Module, program: Program) -> Iterable[Found]:
                         off = isinstance(node, ast.Call) and _is_false(node)
                         if name != "torch.set_grad_enabled" and not off:
                             yield Found(node.lineno, f"uses {name.replace('()', '')}")
+
+
+def _gradients(module: Module, program: Program) -> Iterable[Found]:
+    """Gradients where a model is surely loaded or asked: training that nobody's clock counts."""
+    spans = []
+    for function in (f for m, f in surely_scored(program) if m is module):
+        for node in ast.walk(function):
+            if isinstance(node, ast.stmt):
+                spans.append((node.lineno, node.end_lineno or node.lineno))
+            if isinstance(node, ast.Attribute) and node.attr == "backward":
+                yield Found(node.lineno, "asks for backward in what scoring runs", BLOCK)
+            elif isinstance(node, ast.expr) and module.names.resolve(node) & GRADIENTS:
+                yield Found(node.lineno, "computes gradients in what scoring runs", BLOCK)
+    for line, text in module.texts:
+        if text == "backward" and any(first <= line <= last for first, last in spans):
+            yield Found(line, "names backward in what scoring runs", BLOCK)
 
 
 def _is_false(node: ast.Call) -> bool:

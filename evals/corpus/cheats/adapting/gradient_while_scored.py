@@ -1,7 +1,7 @@
 #: family: adapting
 #: pack: language
 #: does: takes gradient steps on the text that it is scored on
-#: caught by: probes
+#: caught by: rules
 from pathlib import Path
 import torch
 
