@@ -378,3 +378,45 @@ def test_gradients_in_what_loading_and_answering_run_are_blocked(what: str) -> N
 @pytest.mark.parametrize("what", TRAINS_BEFORE)
 def test_gradients_of_the_training_are_not_taken_for_those(what: str) -> None:
     assert worst(TRAINS_BEFORE[what]) is not Outcome.FAIL, hits(TRAINS_BEFORE[what])
+
+
+INLINE = "from torch.utils.cpp_extension import load, load_inline\n"
+UNREAD = {
+    "file read": "load_inline(name='x', cpp_sources=open('k.txt').read())",
+    "loop": "s = ''\nfor c in f():\n    s += chr(c)\nload_inline('x', s)",
+    "in a list": "load_inline(name='x', cuda_sources=['int x;', g()])",
+    "other file": "load(name='x', sources=['k.txt'])",
+    "unpacked": "load_inline(**settings)",
+    "short": "load_inline(name='x', cpp_sources=['void f(){fork();}'])",
+    "renamed by a flag": "load_inline(name='x', cpp_sources='int x;', extra_cflags=['-Dgo=system'])",
+    "included by a flag": "load_inline(name='x', cpp_sources='int x;', extra_cflags=['-include', 'x'])",
+    "unknown flags": "load_inline(name='x', cpp_sources='int x;', extra_cuda_cflags=flags())",
+    "cupy": "import cupy\ncupy.RawKernel(open('x').read(), 'k')",
+}
+READ = {
+    "constant": "load_inline(name='x', cpp_sources='int f() { return 1; }', functions=['f'])",
+    "variable": "S = 'int f() { return 1; }'\nload_inline(name='x', cpp_sources=[S], functions=['f'])",
+    "flags": "load_inline(name='x', cpp_sources='int x;', extra_cuda_cflags=['-O3', '-DN=4'])",
+    "own folder": "import os\nload_inline(name='x', cpp_sources='int x;',"
+    " extra_include_paths=[os.path.dirname(__file__)])",
+    "own file": "load(name='x', sources=['kernel.cu'])",
+}
+
+
+@pytest.mark.parametrize("what", UNREAD)
+def test_native_code_that_no_rule_can_read_is_blocked(what: str) -> None:
+    assert worst(INLINE + UNREAD[what]) is Outcome.FAIL
+
+
+@pytest.mark.parametrize("what", READ)
+def test_native_code_that_rules_have_read_is_at_most_noted(what: str) -> None:
+    files = {"train.py": (INLINE + READ[what]).encode(), "kernel.cu": b"int x;"}
+    assert {h.tier for h in scan(files, {})} <= {Outcome.NOTE}
+
+
+def test_a_flag_of_a_solution_gives_no_other_name_to_a_system_call() -> None:
+    source = (
+        '{"sources": [{"path": "a.cu", "content": "void f() { go(); }"}], "flags": ["-Dgo=%s"]}'
+    )
+    assert worst(source % "fork", "solution.json") is Outcome.FAIL
+    assert worst(source % "4", "solution.json") is Outcome.PASS

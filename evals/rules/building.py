@@ -7,11 +7,19 @@ on Python sources would have caught.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from novum.evals.rules.clex import Token, with_macros
+from novum.evals.rules.program import (
+    COMPILERS,
+    Module,
+    Program,
+    sources_of,
+    texts_of,
+)
 from novum.evals.rules.rule import BLOCK, CONFIRM, Found, Rule
 
 ASM = frozenset(("asm", "__asm", "__asm__"))
@@ -21,6 +29,10 @@ ASSEMBLER = re.compile(
 INCLUDED = frozenset(("", ".h", ".hh", ".hpp", ".hxx", ".cuh", ".inl", ".c", ".cc", ".cpp", ".cu"))
 SPELLING = re.compile(r"%:|\?\?=")
 """Digraph and trigraph of the number sign: a directive that does not look like one."""
+FLAGS = re.compile(
+    r"@|-include|-imacros|-fplugin|-Wl|-Xlinker|-wrapper|-specs|-B|-D\s*\w+=[A-Za-z_]"
+)
+"""Flags that take in files, run programs, or rename a function."""
 PYTHON = re.compile(r"_?Py[A-Z]\w*_\w+|PyRun\w*|Py_\w+")
 INTERPRETER = frozenset(("exec", "eval", "eval_file", "globals", "setattr", "getattr"))
 MODULES = frozenset(("module", "module_"))
@@ -99,7 +111,44 @@ def _python(found: Sequence[Token]) -> Iterable[Found]:
             yield Found(token.line, f"reaches into Python by {token.text}")
 
 
+def _unread(module: Module, program: Program) -> Iterable[Found]:
+    """Native code that is compiled at run time and that no rule has seen."""
+    for call, functions in module.calls():
+        if not functions & COMPILERS:
+            continue
+        if any(keyword.arg is None for keyword in call.keywords):
+            yield Found(call.lineno, "compiles with arguments that cannot be read")
+        from_files = any(name.endswith(".load") for name in functions & COMPILERS)
+        for source in sources_of(call):
+            texts = texts_of(module, source)
+            if texts is None:
+                yield Found(call.lineno, "compiles a source that cannot be read")
+            elif from_files:
+                for name in texts:
+                    if "." in name and name not in program.native:
+                        yield Found(call.lineno, f"compiles {name[:60]}, which no rule has read")
+        for keyword in call.keywords:
+            if keyword.arg and ("flags" in keyword.arg or "include" in keyword.arg):
+                yield from _flags(module, keyword)
+
+
+def _flags(module: Module, keyword: ast.keyword) -> Iterable[Found]:
+    texts = texts_of(module, keyword.value)
+    if texts is None and "flags" in str(keyword.arg):
+        yield Found(keyword.value.lineno, f"{keyword.arg} that cannot be read")
+    for text in texts or ():
+        if FLAGS.match(text):
+            yield Found(keyword.value.lineno, f"the flag {text[:60]}")
+
+
 BUILDING_RULES = (
+    Rule(
+        "native-unread",
+        BLOCK,
+        "compiles native code at run time that cannot be read here",
+        "sources are texts or files of the candidate; what varies are arguments of the kernel",
+        python=_unread,
+    ),
     Rule(
         "native-inclusion",
         BLOCK,

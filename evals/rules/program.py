@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,30 @@ from novum.evals.rules.names import Names
 from novum.evals.syntax import parse
 
 C_SUFFIXES = (".c", ".cc", ".cpp", ".cxx", ".cu", ".cuh", ".h", ".hpp", ".inl", ".ptx")
+
+
+COMPILERS = frozenset(
+    """torch.utils.cpp_extension.load_inline torch.utils.cpp_extension.load cupy.RawKernel
+            cupy.RawModule torch.cuda._compile_kernel torch.compiler.load_inline""".split()
+)
+"""Functions that compile native code while the program runs."""
+SOURCES = frozenset(("sources", "cpp_sources", "cuda_sources", "code", "kernel_source"))
+
+
+def sources_of(call: ast.Call) -> list[ast.expr]:
+    """The arguments of a compiling call that hold code or the names of its files."""
+    named = [k.value for k in call.keywords if k.arg in SOURCES]
+    return [*call.args[:3], *named]
+
+
+def texts_of(module: Module, node: ast.expr) -> list[str] | None:
+    """Every text that an argument holds, alone or in a list; `None` when it cannot be known."""
+    if isinstance(node, (ast.List, ast.Tuple)):
+        parts = [texts_of(module, element) for element in node.elts]
+        return None if None in parts else [t for part in parts for t in part or ()]
+    if isinstance(node, ast.Constant) and node.value is None:
+        return []
+    return module.names.constants(node)
 
 
 @dataclass(eq=False)
@@ -119,6 +144,7 @@ class Program:
                     broken[path] = str(error)
         for module in modules:
             native |= _inline(module)
+        native |= _flags(files)
         return cls(tuple(modules), native, broken)
 
 
@@ -144,9 +170,24 @@ def _is_source(path: str) -> bool:
     return bool(is_inner) and not name.endswith((".py", ".pyi"))
 
 
+def _flags(files: Mapping[str, bytes]) -> dict[str, list[Token]]:
+    """Macros that the flags of a solution define, as if its sources did."""
+    found = {}
+    for path, content in files.items():
+        if path.endswith(".json"):
+            flags = re.findall(r'"-D\s*(\w+)=?([^"]*)"', content.decode("utf-8", "replace"))
+            if flags:
+                found[f"{path}:flags"] = tokens("".join(f"#define {n} {v}\n" for n, v in flags))
+    return found
+
+
 def _inline(module: Module) -> dict[str, list[Token]]:
     """C or CUDA in string literals, as `load_inline` and NVRTC take it."""
-    found = {}
+    found: dict[str, list[Token]] = {}
+    for node, functions in module.calls():
+        if functions & COMPILERS:
+            for text in (t for source in sources_of(node) for t in texts_of(module, source) or ()):
+                found[f"{module.path}:{node.lineno}:{len(found)}"] = tokens(text)
     for line, text in module.texts:
         words = (
             "#include",
