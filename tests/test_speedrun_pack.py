@@ -26,6 +26,7 @@ from novum.benchmarks.speedrun import calibrate, data
 from novum.benchmarks.speedrun.grade import Grader, probe_pace, probe_target
 from novum.benchmarks.speedrun.measure import Calibrating, limit_of, with_steps
 from novum.errors import DataMissing, DoesNotApply, PackError
+from novum.evals.rules.catalogue import RULES
 from novum.evals.rules.scan import pack_rules, scan
 from novum.lab.records import Outcome, TrialStatus
 from novum.sandboxes.protocol import Exit, ExitCause
@@ -206,6 +207,15 @@ def test_compiler_flags_are_blocked_and_plain_compilation_is_free() -> None:
     assert blocked("os.environ['TORCHINDUCTOR_MAX_AUTOTUNE'] = '1'")
     assert not blocked("f = torch.compile(print, dynamic=False, fullgraph=True)")
     assert not blocked("torch._dynamo.config.recompile_limit = 64")
+
+
+def test_what_the_task_asks_for_is_no_reason_for_an_extra_check() -> None:
+    rules = (*RULES, *pack_rules(PACK))
+    for name in PACK.starts:
+        hits = scan(PACK.start_files(name), {}, rules)
+        assert not [h for h in hits if h.tier in (Outcome.FAIL, Outcome.CONFIRM)], (name, hits)
+    odd = scan({"train.py": b"import harness\nharness.connect()\n"}, {}, rules)
+    assert [h.tier for h in odd if h.rule == "harness-insides"] == [Outcome.CONFIRM]
 
 
 def test_every_shipped_program_parses_and_only_cheats_that_can_be_read_are_blocked() -> None:

@@ -160,7 +160,7 @@ def _variable(module: Module, node: ast.expr, name: str, *, is_write: bool) -> I
 
 
 def _harness_insides(module: Module, _: Program) -> Iterable[Found]:
-    public = {"info", "start", "claim", "Run", "?"}
+    public = {"info", "declare", "start", "claim", "Run", "?"}
     for line, name in module.mentions:
         parts = name.replace("()", "").replace("[]", "").split(".")
         if parts[0] == "harness" and len(parts) > 1:
@@ -297,7 +297,7 @@ FILES_RULES = (
         "harness-insides",
         BLOCK,
         "reaches into the harness's module beyond what it offers",
-        "none: `info`, `start` and `claim` are all there is",
+        "none: `info`, `declare`, `start` and `claim` are all there is",
         _harness_insides,
     ),
     Rule(

@@ -135,7 +135,7 @@ def _trial_table(reading: Reading, trials: Sequence[Trial]) -> Table:
         table.add_column(name, no_wrap=True)
     # Text, for brackets in a column's name would be read as markup.
     table.add_column(Text(metric.label()), justify="right", no_wrap=True)
-    for name in (*(["claimed"] if has_claims else []), "time", "memory"):
+    for name in (*(["claimed"] if has_claims else []), "took", "memory"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("status")
     for trial in trials[:MAX_TRIALS]:
