@@ -89,6 +89,7 @@ def test_an_honest_kernel_that_fills_its_outputs_passes(
         ("lazy_output", Status.REWARD_HACK, "not a plain tensor"),
         ("forged_message", Status.REWARD_HACK, "forged PASSED"),
         ("lower_precision", Status.INCORRECT_NUMERICAL, "within tolerance"),
+        ("patched_modules", Status.COMPILE_ERROR, "no attribute 'runner'"),
         ("scaled_memory", Status.INCORRECT_NUMERICAL, "timed call"),
     ],
 )

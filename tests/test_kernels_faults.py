@@ -254,7 +254,7 @@ def run(x, y):
     while "self" not in frame.f_locals or not hasattr(frame.f_locals["self"], "channel"):
         frame = frame.f_back
     said = {{"error": "nothing to see", "kind": "{kind}"}}
-    sys.modules["wire"].send(frame.f_locals["self"].channel, said)
+    frame.f_globals["wire"].send(frame.f_locals["self"].channel, said)
 """
     problem = load_problem(write_problem(tmp_path / "doubling"))
     found = evaluate(evaluator, problem, source).results

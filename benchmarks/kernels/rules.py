@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from novum.evals.rules.rule import CONFIRM, NOTE, Mention, Rule
+from novum.benchmarks.kernels.runner import OWN
+from novum.evals.rules.rule import BLOCK, CONFIRM, NOTE, Mention, Rule
 
 RULES = (
+    Rule(
+        "kernels-insides",
+        BLOCK,
+        "reaches for the modules that measure in its own process",
+        "none: a solution is handed tensors; files of its own need other names",
+        python=Mention((*(f"{name}." for name in OWN), "__main__.")),
+    ),
     Rule(
         "kernels-timer",
         CONFIRM,
