@@ -20,7 +20,7 @@ from novum.app.lines import plain_lines
 from novum.app.live import Screen
 from novum.app.numbers import MetricName, duration
 from novum.app.story import Story, read_story
-from novum.app.wording import used_of
+from novum.app.wording import benchmark_of, used_of
 from novum.lab.run import RunFolder
 
 from .conftest import begin
@@ -295,3 +295,10 @@ def test_every_picture_of_a_report_can_be_moved_by_keys_where_the_page_is_narrow
     assert novum("report", "-o", str(tmp_path / "r.html")).exit_code == 0
     text = (tmp_path / "r.html").read_text()
     assert text.count('<div class="plot" tabindex="0"') == text.count("<svg") == 3
+
+
+def test_a_run_on_text_of_ones_own_says_so_wherever_it_is_named() -> None:
+    info = {"benchmark": "nanochat", "profile": "cpu", "settings": {"benchmark": "nanochat"}}
+    assert benchmark_of(info) == "nanochat, profile cpu"
+    info["settings"] = {"benchmark": "nanochat:text:/my/books"}
+    assert benchmark_of(info) == "nanochat on text:/my/books, profile cpu"

@@ -139,12 +139,13 @@ def _print_status(one: Reading) -> None:
     from novum.app.live import picture_height
     from novum.app.numbers import moment
     from novum.app.printing import console
+    from novum.app.wording import benchmark_of
 
     out = console()
     holder = one.run.holder()
     info = one.run.info
     who = f"process {holder['pid']} works on it" if holder else "no process works on it"
-    what = f"  {info.get('benchmark')} {info.get('profile')}"
+    what = f"  {benchmark_of(info)}"
     began = moment(info.get("created_s", 0))
     out.print(Text.assemble((one.run.name, "bold"), f"{what}, begun {began}, {who}"))
     if out.is_terminal:

@@ -181,7 +181,8 @@ def prepare_pack(
     found = find_pack(name_of_pack(pack, problems, corpus))
     size = found.profile(profile)
     cache = _settings().paths.cache.expanduser()
-    print(f"preparing {found.id} {size.name} in {cache} ...", file=sys.stderr)
+    hint = "minutes where there is much of it; `novum -v packs prepare` names the steps"
+    print(f"preparing {found.id} {size.name} in {cache} ({hint}) ...", file=sys.stderr)
     print(found.grader(size, cache).prepare())
 
 

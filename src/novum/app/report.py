@@ -16,7 +16,7 @@ from novum.app.ideas import Idea
 from novum.app.numbers import better_by, duration, moment, percent, percent_range, size
 from novum.app.outcome import Outcome, outcome_of
 from novum.app.reading import Reading
-from novum.app.wording import MARKS, one_line, readable
+from novum.app.wording import MARKS, benchmark_of, one_line, readable
 from novum.errors import NovumError
 from novum.lab.counted import counted
 from novum.lab.records import Json
@@ -44,7 +44,7 @@ def _facts(reading: Reading) -> dict[str, Any]:
     anchor = reading.ledger.anchor()
     return {
         "run": reading.run.name,
-        "benchmark": f"{info.get('benchmark')}, profile {info.get('profile')}",
+        "benchmark": benchmark_of(info),
         "headline": headline(reading, outcome),
         "state": outcome.state,
         "interval": percent_range(outcome.interval),

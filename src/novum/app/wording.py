@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from novum.app.numbers import duration
 
@@ -34,6 +36,13 @@ NAMES = {
 def readable(text: str) -> str:
     """Text without what could command a terminal or turn the order of what follows."""
     return UNUSUAL.sub(lambda c: c[0] if c[0].isprintable() else "\N{REPLACEMENT CHARACTER}", text)
+
+
+def benchmark_of(info: Mapping[str, Any]) -> str:
+    """What a run works on: `nanochat, profile cpu`, or `nanochat on text:PATH, profile cpu`."""
+    other = str(info.get("settings", {}).get("benchmark", "")).partition(":")[2]
+    named = f"{info.get('benchmark')} on {other}" if other else str(info.get("benchmark"))
+    return f"{named}, profile {info.get('profile')}"
 
 
 def one_line(text: str) -> str:
