@@ -262,6 +262,9 @@ NATIVE_BLOCKED = {
     "pybind import": 'void f() { py::module_::import("time").attr("perf_counter") = g; }',
     "pybind exec": "void f() { pybind11::exec(s); }",
     "pybind attribute": "void f(py::object o) { o.attr(name)(); }",
+    "operator": "TORCH_LIBRARY_IMPL(aten, CPU, m) { m.impl(name, f); }",
+    "fallback": "TORCH_LIBRARY_IMPL(_, CUDA, m) { m.fallback(f); }",
+    "dispatcher": "void f() { c10::Dispatcher::singleton(); }",
     "capi": "void f() { PyObject_SetAttr(a, b, c); }",
     "capi by alias": "#define GO PyObject_SetAttr\nvoid f() { GO(a, b, c); }",
 }
@@ -283,6 +286,7 @@ NATIVE_HONEST = {
     "ptx": 'void f() { asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" :: "r"(a), "l"(b)); }',
     "ptx state": 'void f() { asm("ld.global.nc.v4.u32 {%0}, [%1];" : "=r"(x.data) : "l"(y.section)); }',
     "headers": '#include <torch/extension.h>\n#include <vector>\n#include "cutlass/gemm.h"\n',
+    "operator of its own": "TORCH_LIBRARY(mine, m) { m.def(name, f); }",
     "binding": 'PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) { m.def("run", &run); }',
     "names": "int pipe = 3; auto b = thrust::system::cuda::par; Pipeline bind; x.system = 2; go(pipe);",
     "timing": "cudaEventElapsedTime(&ms, a, b);",

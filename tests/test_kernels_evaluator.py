@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from novum.benchmarks.kernels import tensors, timed
+from novum.benchmarks.kernels import answers, tensors, timed
 from novum.benchmarks.kernels.baselines import baseline, mixed_baseline
 from novum.benchmarks.kernels.build import BuildFailed, check_flags
 from novum.benchmarks.kernels.candidate import BadSolution, solution_of
@@ -28,6 +28,7 @@ if importlib.util.find_spec("torch") is None:
         "the kernels are PyTorch programs: pip install 'novum[train]'", allow_module_level=True
     )
 import torch
+from torch.utils._python_dispatch import BaseTorchDispatchMode
 
 PACK = Path(__file__).parents[1] / "benchmarks" / "kernels"
 PLAN = Plan(rounds=4, processes=2, calls=4, call_s=120, stage_s=120)
@@ -89,6 +90,7 @@ def test_an_honest_kernel_that_fills_its_outputs_passes(
         ("lazy_output", Status.REWARD_HACK, "not a plain tensor"),
         ("forged_message", Status.REWARD_HACK, "forged PASSED"),
         ("lower_precision", Status.INCORRECT_NUMERICAL, "within tolerance"),
+        ("deferred_work", Status.REWARD_HACK, "another meaning"),
         ("patched_modules", Status.COMPILE_ERROR, "no attribute 'runner'"),
         ("scaled_memory", Status.INCORRECT_NUMERICAL, "timed call"),
     ],
@@ -148,6 +150,14 @@ def test_what_is_written_after_the_clock_of_a_timed_call_is_seen() -> None:
     assert timed.changed(marks) == []
     results[2]["y"].zero_()
     assert timed.changed(marks) == [2]
+
+
+def test_a_default_device_is_no_mode_that_changes_what_operations_mean() -> None:
+    answers.refuse_modes()
+    with torch.device("cpu"):
+        answers.refuse_modes()
+    with BaseTorchDispatchMode(), pytest.raises(answers.Refused, match="another meaning"):
+        answers.refuse_modes()
 
 
 def test_a_patched_clock_is_quarantined_by_the_clock_outside(

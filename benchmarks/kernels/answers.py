@@ -6,7 +6,7 @@ Copied with `worker.py` into the sandbox: nothing of Novum is importable there.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Slot = dict[str, Any]
@@ -68,6 +68,25 @@ def in_order(result: Any, slots: Sequence[Slot], device: str) -> list[Any]:
     return values
 
 
+def refuse_modes() -> None:
+    """Refuse a process in which operations mean something else: an output that is computed when it
+    is first read looks as if it had always been there.
+
+    Raises:
+        Refused: a mode is active.
+    """
+    import torch
+    from torch.overrides import _get_current_function_mode_stack
+    from torch.utils._device import DeviceContext
+
+    modes: Callable[[], list[object]] = _get_current_function_mode_stack
+    found = torch._C._len_torch_dispatch_stack()
+    # a default device is one too, and harmless
+    found += sum(type(mode) is not DeviceContext for mode in modes())
+    if found:
+        raise Refused("REWARD_HACK", "it leaves a mode that gives operations another meaning")
+
+
 def tensors_in(result: Any) -> list[Any]:
     """The tensors among what a call returned, whatever its form."""
     import torch
@@ -88,9 +107,14 @@ def fingerprint(value: Any) -> Any:
 
 
 def mark(value: Any) -> Any:
-    """The same as a tensor beside the other: nobody waits for the device."""
+    """The same as a tensor beside the other: nobody waits for the device.
+
+    Raises:
+        Refused: see `refuse_modes`.
+    """
     import torch
 
+    refuse_modes()
     raw = value.detach().contiguous().view(-1)
     if not raw.numel():
         return torch.zeros(2, dtype=torch.int64, device=value.device)

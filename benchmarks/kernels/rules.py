@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterable
+
 from novum.benchmarks.kernels.runner import OWN
-from novum.evals.rules.rule import BLOCK, CONFIRM, NOTE, Mention, Rule
+from novum.evals.rules.program import Module, Program
+from novum.evals.rules.rule import BLOCK, CONFIRM, NOTE, Found, Mention, Rule
+
+MODES = Mention(("torch.utils._python_dispatch.", "torch.overrides."))
+DISPATCH = frozenset(("__torch_dispatch__", "__torch_function__"))
+
+
+def _modes(module: Module, program: Program) -> Iterable[Found]:
+    yield from MODES(module, program)
+    for node in module.nodes:
+        if isinstance(node, ast.FunctionDef) and node.name in DISPATCH:
+            yield Found(node.lineno, f"defines {node.name}")
+    for line, text in module.texts:
+        if text in DISPATCH or "torch_dispatch_stack" in text or "torch_function_stack" in text:
+            yield Found(line, f"names {text[:60]}")
+    for line, name in module.mentions:
+        if "torch_dispatch_stack" in name or "torch_function_stack" in name:
+            yield Found(line, f"uses {name}")
+
 
 RULES = (
     Rule(
@@ -12,6 +33,13 @@ RULES = (
         "reaches for the modules that measure in its own process",
         "none: a solution is handed tensors; files of its own need other names",
         python=Mention((*(f"{name}." for name in OWN), "__main__.")),
+    ),
+    Rule(
+        "kernels-modes",
+        BLOCK,
+        "gives operations of PyTorch another meaning, so that work can be put off until it is read",
+        "none: a solution computes when it is called",
+        python=_modes,
     ),
     Rule(
         "kernels-timer",

@@ -219,6 +219,7 @@ class Runner:
 
     def sketch(self, message: Message, _: list[int]) -> Message:
         """Random projections of all outputs of the timed calls, with a vector named only now."""
+        answers.refuse_modes()
         vector = tensors.sketch_vector(int(message["seed"]), self.device)
         stage = self.stages[str(message["key"])]
         rows = [[tensors.sketch(out, vector) for out in outputs] for outputs in stage.outputs]
@@ -229,6 +230,7 @@ class Runner:
 
     def collect(self, message: Message, descriptors: list[int]) -> Message:
         """The outputs of one timed call, which the evaluator picks only now."""
+        answers.refuse_modes()
         result = self.maps.get(descriptors[0], writable=True)
         stage = self.stages[str(message["key"])]
         outputs = stage.outputs[int(message["call"])]

@@ -111,6 +111,20 @@ def _python(found: Sequence[Token]) -> Iterable[Found]:
             yield Found(token.line, f"reaches into Python by {token.text}")
 
 
+def _operators(found: Sequence[Token]) -> Iterable[Found]:
+    given = with_macros(found)
+    marks = [*(t.text for t in given), "", ""]
+    for i, token in enumerate(given):
+        if token.text.startswith("TORCH_LIBRARY") and marks[i + 2] in ("aten", "_", "prims"):
+            yield Found(token.line, f"{token.text}({marks[i + 2]}, ...)")
+        elif token.kind == "word" and token.text in (
+            "Dispatcher",
+            "registerImpl",
+            "registerFallback",
+        ):
+            yield Found(token.line, f"uses {token.text}")
+
+
 def _unread(module: Module, program: Program) -> Iterable[Found]:
     """Native code that is compiled at run time and that no rule has seen."""
     for call, functions in module.calls():
@@ -162,6 +176,13 @@ BUILDING_RULES = (
         "gives directives to the assembler of the host, which reads files and places code",
         "instructions of a kernel (PTX) stand inside its functions and need none",
         native=_assembler,
+    ),
+    Rule(
+        "native-operators",
+        BLOCK,
+        "gives an operation of PyTorch another meaning, also where outputs are read and compared",
+        "a library of its own has a name of its own",
+        native=_operators,
     ),
     Rule(
         "native-python",
