@@ -81,13 +81,18 @@ def test_a_run_ends_with_a_confirmed_champion_and_can_be_gone_on_with(pack: Path
         assert not ledger.counts().get("trials.launched")
 
 
-def test_a_second_process_on_a_run_is_told_who_works_there(pack: Path) -> None:
+def test_who_cannot_go_on_with_a_run_is_told_why_and_what_to_do(pack: Path) -> None:
     begun = novum("run", str(pack), "--experiments", "1", "--sandbox", "process", "--plain")
     assert begun.exit_code in (0, 3, 4), begun.output
     with RunFolder.open(Path("runs/quick-1")).lock():
         said = novum("resume", "quick-1", "--experiments", "9")
     assert said.exit_code == 2
     assert "RunBusy: run quick-1 is in use by process" in said.stderr
+
+    (pack / "grade.py").write_text(f"{GRADER}\n# another grader\n")
+    said = novum("resume", "quick-1", "--experiments", "9")
+    assert said.exit_code == 1 and "measured with another harness" in said.stderr
+    assert "Start a new run" in said.stderr and "goes on from there" not in said.stderr
 
 
 @pytest.mark.parametrize(

@@ -63,13 +63,14 @@ def work_on(
 
 
 def _with_hint(error: Exception, folder: RunFolder) -> Exception:
-    """The same error, saying how to go on with what was recorded; an empty folder goes away."""
+    """The same error, saying how to go on with what was recorded, where that is possible; an empty
+    folder goes away."""
     import shutil
 
     from novum.app.reading import to_type
-    from novum.errors import RunBusy
+    from novum.errors import RecordError, RunBusy
 
-    if isinstance(error, RunBusy):
+    if isinstance(error, RunBusy | RecordError):  # resuming meets the same error
         return error
     with folder.ledger(read_only=True) as ledger:
         is_empty = not ledger.counts()["events"]
