@@ -44,7 +44,7 @@ def test_the_page_that_is_kept_is_what_its_trials_make(tmp_path: Path) -> None:
 
 def test_the_champion_that_is_kept_is_the_tree_that_was_measured() -> None:
     files = {"train.py": (RESULTS / "champion" / "train.py").read_bytes()}
-    assert tree_hash(files) == setting()["arms"]["plus"]["tree"]
+    assert tree_hash(files) == setting()["arms"]["recall"]["tree"]
 
 
 def test_a_difference_is_students_with_pooled_spread() -> None:
@@ -66,7 +66,7 @@ def test_one_trial_an_arm_has_a_difference_and_no_interval() -> None:
 def test_trials_that_chose_an_arm_are_also_left_out() -> None:
     trials = read_trials(RESULTS / "trials.jsonl")
     lines = [line for line in tables(setting(), trials).splitlines() if "plus against" in line]
-    assert [line.split(" | ")[2] for line in lines] == ["3 and 2", "2 and 2"]
+    assert [line.split(" | ")[2] for line in lines] == ["3 and 3", "2 and 3"]
 
 
 def test_a_failed_trial_is_shown_and_counts_in_no_mean() -> None:

@@ -55,9 +55,16 @@ WARMDOWN = 0.5
 FINAL_LR = 0.0
 
 # Time kept back at the end for saving
-SAVE_MARGIN_S = 4.0
+SAVE_MARGIN_S = 5.5
 
 N_HEAD = WIDTH // HEAD_DIM
+
+MEMORY_ORDERS = (5, 9, 16)
+MEMORY_SLOTS = 67108864
+MEMORY_LR = 0.005
+MEMORY_CHUNK = 1024
+MEMORY_STRANDS = 1024
+TRAINED_SHARE = 0.52
 
 MATCH_ORDERS = (1, 2, 3, 5)
 MATCH_LR = 0.037
@@ -222,6 +229,117 @@ def followed(tokens: Tensor, order: int, none: int) -> Tensor:
     return torch.full_like(tokens, none).scatter(1, places[:, 1:], answer)
 
 
+CONFIDENCES = 4
+TOKEN_BITS, CHECK_BITS = 15, 14  # of an entry; two more for the confidence
+
+
+class Memory(nn.Module):
+    """What followed the last tokens where they stood in the training text, by hash.
+
+    An entry holds a token, a check of its context and a confidence of 0 to 3.
+    """
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.none = vocab_size
+        for order in MEMORY_ORDERS:
+            empty = torch.full((MEMORY_SLOTS,), -1, dtype=torch.int32)
+            self.register_buffer(f"entries_{order}", empty)
+
+    def entries(self, order: int) -> Tensor:
+        """The table of one order."""
+        return self.get_buffer(f"entries_{order}")
+
+    def places(self, tokens: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Slot, check and other bits of the hash of each place of `(B, T)`, for each order."""
+        T = tokens.shape[1]
+        key, before, places = torch.zeros_like(tokens), tokens, []
+        for n in range(1, MEMORY_ORDERS[-1] + 1):
+            key = key * 6364136223846793005 + before + 1
+            key = key ^ (key >> 29)
+            before = F.pad(tokens, (n, 0))[:, :T]
+            if n in MEMORY_ORDERS:
+                mixed = key * -4658895280553007687
+                mixed = mixed ^ (mixed >> 32)
+                slot = mixed & (MEMORY_SLOTS - 1)
+                places.append((slot, (mixed >> 40) & ((1 << CHECK_BITS) - 1), mixed >> 56))
+        return places
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """What followed the longest context that is known, or `none`; its level, or 0; `(B, T)`."""
+        place = torch.arange(tokens.shape[1], device=tokens.device)
+        found, level = torch.full_like(tokens, self.none), torch.zeros_like(tokens)
+        for i, (slot, check, _) in enumerate(self.places(tokens)):
+            order = MEMORY_ORDERS[i]
+            entry = self.entries(order)[slot].long()
+            is_hit = (place >= order - 1) & is_of(entry, check)
+            found = torch.where(is_hit, token_of(entry), found)
+            level = torch.where(is_hit, 1 + CONFIDENCES * i + confidence_of(entry), level)
+        return found, level
+
+    @torch.no_grad()
+    def write(self, stream: Tensor) -> None:
+        """Write what follows at each place of a stream of tokens `(N,)`.
+
+        Strands far from one another are written side by side, so that a document confirms what
+        the one before it said.
+        """
+        overlap = MEMORY_ORDERS[-1]
+        length = len(stream) // MEMORY_STRANDS
+        strands = stream[: MEMORY_STRANDS * length].view(MEMORY_STRANDS, length)
+        for start in range(0, length - overlap, MEMORY_CHUNK):
+            tokens = strands[:, start : start + MEMORY_CHUNK + overlap].long()
+            for order, place in zip(MEMORY_ORDERS, self.places(tokens[:, :-1]), strict=True):
+                # the first ones were written with the chunk before, with all of their past
+                slot, check, chance = (part[:, overlap - 1 :] for part in place)
+                entries = self.entries(order)
+                entry = entries[slot].long()
+                entries[slot] = updated(entry, check, chance, tokens[:, overlap:]).int()
+
+
+def is_of(entry: Tensor, check: Tensor) -> Tensor:
+    """Whether an entry is filled, and for this context."""
+    return (entry >= 0) & ((entry >> TOKEN_BITS) & ((1 << CHECK_BITS) - 1) == check)
+
+
+def token_of(entry: Tensor) -> Tensor:
+    """The token that followed."""
+    return entry & ((1 << TOKEN_BITS) - 1)
+
+
+def confidence_of(entry: Tensor) -> Tensor:
+    """How often it was confirmed, up to 3, less its misses."""
+    return entry >> (TOKEN_BITS + CHECK_BITS)
+
+
+def updated(entry: Tensor, check: Tensor, chance: Tensor, target: Tensor) -> Tensor:
+    """Entries after what followed: a confirmed one gives way only when it fails, or by age."""
+    confidence = confidence_of(entry)
+    is_same = is_of(entry, check)
+    is_right = is_same & (token_of(entry) == target)
+    stays = is_right | ((entry >= 0) & (confidence > 0))
+    falls = is_same | (chance & 7 == 0)  # another context wears an entry out slowly
+    change = torch.where(is_right, 1, -falls.long())
+    kept = token_and_check(entry) | (
+        (confidence + change).clamp(0, CONFIDENCES - 1) << (TOKEN_BITS + CHECK_BITS)
+    )
+    return torch.where(stays, kept, (check << TOKEN_BITS) | target)
+
+
+def token_and_check(entry: Tensor) -> Tensor:
+    """An entry without its confidence."""
+    return entry & ((1 << (TOKEN_BITS + CHECK_BITS)) - 1)
+
+
+def divided(stream: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Documents to train on and documents to look up, as two streams; token 0 begins each."""
+    document = (stream == 0).cumsum(0)
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.rand(int(document[-1]) + 1, generator=generator)
+    is_trained = (draws < TRAINED_SHARE).to(stream.device)[document]
+    return stream[is_trained], stream[~is_trained]
+
+
 class GPT(nn.Module):
     """Decoder-only transformer; each layer also sees the embedding again."""
 
@@ -231,9 +349,14 @@ class GPT(nn.Module):
         self.embedding = nn.Embedding(vocab_size, WIDTH)
         self.blocks = nn.ModuleList(Block(i, vocab_size) for i in range(N_LAYER))
         self.head = Linear(WIDTH, vocab_size)
-        self.match = nn.ModuleList(nn.Embedding(vocab_size, WIDTH) for _ in MATCH_ORDERS)
-        self.missing = nn.Parameter(torch.zeros(len(MATCH_ORDERS), WIDTH))
-        self.copy = nn.ModuleList(Linear(WIDTH, 1) for _ in MATCH_ORDERS)
+        n_matches = len(MATCH_ORDERS) + 1  # the last one is the memory's
+        self.match = nn.ModuleList(nn.Embedding(vocab_size, WIDTH) for _ in range(n_matches))
+        self.missing = nn.Parameter(torch.zeros(n_matches, WIDTH))
+        self.copy = nn.ModuleList(Linear(WIDTH, 1) for _ in range(n_matches))
+        self.memory = Memory(vocab_size)
+        n_levels = 1 + CONFIDENCES * len(MEMORY_ORDERS)
+        self.levels = nn.Parameter(torch.zeros(n_levels, WIDTH))
+        self.boost = nn.Parameter(torch.zeros(n_levels, 1))
         self.keep = nn.Parameter(torch.ones(N_LAYER))
         self.again = nn.Parameter(torch.full((N_LAYER,), 0.1))
 
@@ -243,13 +366,16 @@ class GPT(nn.Module):
         seen = {"tokens": tokens, "cos": cos, "sin": sin}
         seen["rows"] = rows_of_layers(tokens)
         follows = [followed(tokens, order, self.vocab_size) for order in MATCH_ORDERS]
-        seen["follows"] = torch.stack(follows, -1)
+        found, level = self.memory(tokens)
+        levels = torch.arange(len(self.levels), device=tokens.device)
+        seen["level"] = (level[..., None] == levels).to(self.embedding.weight.dtype)
+        seen["follows"] = torch.stack([*follows, found], -1)
         return seen
 
     def embed(self, seen: Seen) -> Tensor:
         """The residual stream before the first layer, `(B, T, WIDTH)`."""
         x = norm(self.embedding(seen["tokens"]))
-        x = norm(x + self.matched(seen))
+        x = norm(x + self.matched(seen) + seen["level"] @ self.levels.to(x.dtype))
         return x
 
     def trunk(self, seen: Seen, masks: list[Mask]) -> Tensor:
@@ -278,9 +404,11 @@ class GPT(nn.Module):
         """Vectors for the head, moved towards the tokens that followed earlier."""
         is_found, words = self.found(seen)
         table = self.head.weight.to(x.dtype)
+        gates = [gate(x) for gate in self.copy]
+        gates[-1] = gates[-1] + seen["level"].to(x.dtype) @ self.boost.to(x.dtype)
         copies = [
-            COPY_SCALE * gate(x) * is_found[..., i, None] * norm(F.embedding(words[..., i], table))
-            for i, gate in enumerate(self.copy)
+            COPY_SCALE * gate * is_found[..., i, None] * norm(F.embedding(words[..., i], table))
+            for i, gate in enumerate(gates)
         ]
         return x + sum(copies)
 
@@ -347,6 +475,8 @@ def initialise(model: GPT) -> None:
 
 def starts_at_zero(name: str) -> bool:
     """Whether a parameter is zero at first."""
+    if name in ("levels", "boost"):
+        return True
     if name.endswith("attention.shift"):
         return True
     if name.startswith(("match.", "copy.")) or name == "missing":
@@ -520,6 +650,10 @@ class Optimiser:
 
 def learning_rate(name: str) -> float:
     """Adam's learning rate for a parameter."""
+    if name == "levels":
+        return MATCH_LR
+    if name == "boost":
+        return MEMORY_LR
     if name.startswith("match.") or name == "missing":
         return MATCH_LR
     if name.startswith("copy."):
@@ -622,7 +756,10 @@ class Trainer:
         """Update until the time is nearly spent; returns steps and epochs."""
         # int16 holds every token below 32768 and is half of what a GPU would make of uint16
         stream = torch.from_numpy(run.data["train"].view("int16"))
-        rows = Rows(stream, self.device, run.seed)
+        trained, looked_up = divided(stream.to(self.device), run.seed)
+        self.model.memory.write(looked_up)
+        del looked_up
+        rows = Rows(trained, self.device, run.seed)
         queue = Queue(self.device)
         step, slowest_s = 0, 0.0
         thirds = [0, 0, 0]
@@ -636,7 +773,8 @@ class Trainer:
             slowest_s = max(slowest_s, left_s - run.remaining_s()) if step > 3 else 0.0
         rates = ", ".join(f"{n / (run.budget_s - SAVE_MARGIN_S) * 3:.2f}" for n in thirds)
         print(f"steps a second by thirds: {rates}; waited {queue.waited_s:.1f} s for the GPU")
-        return step, rows.next / rows.n_rows
+        self.model.memory.write(trained)
+        return step, rows.next * CONTEXT / len(stream)
 
 
 class Queue:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 # Length of the run: optimiser steps, declared before the clock starts
-STEPS = 450
+STEPS = 150
 
 # Model
 CONTEXT = 2048
