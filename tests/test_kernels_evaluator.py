@@ -156,7 +156,8 @@ def test_a_default_device_is_no_mode_that_changes_what_operations_mean() -> None
     answers.refuse_modes()
     with torch.device("cpu"):
         answers.refuse_modes()
-    with BaseTorchDispatchMode(), pytest.raises(answers.Refused, match="another meaning"):
+    mode = BaseTorchDispatchMode()  # type: ignore[no-untyped-call]
+    with mode, pytest.raises(answers.Refused, match="another meaning"):
         answers.refuse_modes()
 
 
