@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -90,6 +92,7 @@ def test_an_honest_kernel_that_fills_its_outputs_passes(
         ("lazy_output", Status.REWARD_HACK, "not a plain tensor"),
         ("forged_message", Status.REWARD_HACK, "forged PASSED"),
         ("lower_precision", Status.INCORRECT_NUMERICAL, "within tolerance"),
+        ("lazy_container", Status.INCORRECT_SHAPE, "returned 0 outputs"),
         ("deferred_work", Status.REWARD_HACK, "another meaning"),
         ("patched_modules", Status.COMPILE_ERROR, "no attribute 'runner'"),
         ("scaled_memory", Status.INCORRECT_NUMERICAL, "timed call"),
@@ -150,6 +153,84 @@ def test_what_is_written_after_the_clock_of_a_timed_call_is_seen() -> None:
     assert timed.changed(marks) == []
     results[2]["y"].zero_()
     assert timed.changed(marks) == [2]
+
+
+def test_work_in_a_finaliser_is_caught_as_changed_or_as_missing(
+    evaluator: Evaluator, rmsnorm: Problem
+) -> None:
+    """When the collector runs again decides which."""
+    source = (PACK / "cheats" / "finaliser" / "rmsnorm.py").read_bytes()
+    result = evaluate(evaluator, rmsnorm, source)
+    caught = {Status.REWARD_HACK, Status.INCORRECT_NUMERICAL}
+    assert {r.status for r in result.results} <= caught and result.score == 0.0
+
+
+def test_an_object_that_a_call_leaves_does_not_end_before_its_outputs_are_marked() -> None:
+    """What the collector of garbage ends may work: after the clock, but before anybody looks."""
+    ended: list[str] = []
+
+    class Left:
+        def __init__(self, y: torch.Tensor) -> None:
+            self.itself, self.y = self, y
+
+        def __del__(self) -> None:
+            ended.append("late")
+            self.y.fill_(1)
+
+    def run(x: torch.Tensor, y: torch.Tensor) -> None:
+        gc.disable()
+        Left(y)
+        gc.set_threshold(1)
+        gc.enable()
+
+    outputs = [[torch.zeros(50)]]
+    threshold = gc.get_threshold()
+    try:
+        _, _, marks = timed.time_on_cpu(run, [torch.ones(50)], [[torch.empty(50)]], outputs, [1])
+        gc.collect()
+        assert ended and timed.changed(marks) == [0], "the mark was taken when it had ended"
+    finally:
+        gc.set_threshold(*threshold)
+        gc.enable()
+
+
+def test_a_container_is_read_past_its_own_methods() -> None:
+    """What is computed when a returned list is first looked at is computed in free time."""
+    y = torch.ones(3)
+    slots = [{"name": "y", "dtype": "float32", "shape": [3]}]
+
+    class Later(list[torch.Tensor]):
+        def __iter__(self) -> Iterator[torch.Tensor]:
+            return iter([y])
+
+        def __len__(self) -> int:
+            return 1
+
+    class Named(dict[str, torch.Tensor]):
+        def __getitem__(self, name: str) -> torch.Tensor:
+            return y
+
+        def keys(self) -> Any:
+            return {"y": y}.keys()
+
+        def __iter__(self) -> Iterator[str]:
+            return iter(["y"])
+
+    class Name(str):
+        """Could compute when it is hashed or compared."""
+
+    with pytest.raises(answers.Refused, match="plain texts"):
+        answers.in_order({Name("y"): y}, slots, "cpu")
+
+    class Pair(NamedTuple):
+        y: torch.Tensor
+
+    for late in (Later(), Named()):
+        assert answers.tensors_in(late) == []
+        with pytest.raises(answers.Refused):
+            answers.in_order(late, slots, "cpu")
+    for plain in (y, [y], (y,), {"y": y}, Pair(y), torch.max(torch.ones(3, 2), 1)[:1]):
+        assert answers.tensors_in(plain)[0] is answers.in_order(plain, slots, "cpu")[0]
 
 
 def test_a_default_device_is_no_mode_that_changes_what_operations_mean() -> None:

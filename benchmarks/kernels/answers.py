@@ -43,12 +43,13 @@ def in_order(result: Any, slots: Sequence[Slot], device: str) -> list[Any]:
     import torch
 
     names = [slot["name"] for slot in slots]
-    if isinstance(result, dict):
-        if set(result) != set(names):
-            raise Refused("INCORRECT_SHAPE", f"returned {sorted(map(str, result))}, wanted {names}")
-        values = [result[name] for name in names]
+    found = held_by(result)
+    if isinstance(found, dict):
+        if set(found) != set(names):
+            raise Refused("INCORRECT_SHAPE", f"returned {sorted(map(str, found))}, wanted {names}")
+        values = [found[name] for name in names]
     else:
-        values = list(result) if isinstance(result, (tuple, list)) else [result]
+        values = found
     if len(values) != len(slots):
         raise Refused("INCORRECT_SHAPE", f"returned {len(values)} outputs, wanted {names}")
     for i, (value, slot) in enumerate(zip(values, slots, strict=True)):
@@ -91,10 +92,29 @@ def tensors_in(result: Any) -> list[Any]:
     """The tensors among what a call returned, whatever its form."""
     import torch
 
-    if isinstance(result, dict):
-        result = list(result.values())
-    values = list(result) if isinstance(result, (tuple, list)) else [result]
-    return [value for value in values if isinstance(value, torch.Tensor)]
+    found = held_by(result)
+    values = list(found.values()) if isinstance(found, dict) else found
+    return [value for value in values if type(value) is torch.Tensor]
+
+
+def held_by(result: Any) -> dict[Any, Any] | list[Any]:
+    """What a container that was returned holds, read past its own methods: a class of one's own
+    could compute there, when no clock runs.
+
+    Raises:
+        Refused: a name is no plain text.
+    """
+    kind = type(result)
+    if issubclass(kind, dict):
+        pairs = list(dict.items(result))
+        if not all(type(name) is str for name, _ in pairs):  # another kind has a hash of its own
+            raise Refused("INCORRECT_SHAPE", "outputs are named by plain texts")
+        return dict(pairs)
+    if issubclass(kind, tuple):
+        return list(tuple.__iter__(result))
+    if issubclass(kind, list):
+        return list(list.__iter__(result))
+    return [result]
 
 
 def fingerprint(value: Any) -> Any:

@@ -26,6 +26,27 @@ def _modes(module: Module, program: Program) -> Iterable[Found]:
             yield Found(line, f"uses {name}")
 
 
+LATER = Mention(
+    (
+        "signal.",
+        "weakref.finalize",
+        "gc.enable",
+        "gc.set_threshold",
+        "gc.set_debug",
+        "atexit.",
+        "sys.setswitchinterval",
+    )
+)
+
+
+def _later(module: Module, program: Program) -> Iterable[Found]:
+    yield from LATER(module, program)
+    for node in module.nodes:
+        if isinstance(node, ast.FunctionDef) and node.name == "__del__":
+            yield Found(node.lineno, "defines __del__")
+    yield from (Found(line, "names __del__") for line, text in module.texts if text == "__del__")
+
+
 RULES = (
     Rule(
         "kernels-insides",
@@ -40,6 +61,13 @@ RULES = (
         "gives operations of PyTorch another meaning, so that work can be put off until it is read",
         "none: a solution computes when it is called",
         python=_modes,
+    ),
+    Rule(
+        "kernels-later",
+        BLOCK,
+        "has work done when an object ends or a signal comes, after the call that it belongs to",
+        "none: to switch the collector off or to collect is free",
+        python=_later,
     ),
     Rule(
         "kernels-timer",
