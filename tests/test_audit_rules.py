@@ -240,6 +240,8 @@ NATIVE_BLOCKED = {
     "proc": 'const char* p = "/proc/self/maps";',
     "include": '#include "../../grade.h"\n',
     "python": "void f() { PyRun_SimpleString(s); }",
+    "thread": "std::thread t(work); t.detach();",
+    "callback": "void f() { cudaLaunchHostFunc(s, g, p); }",
     "incbin": 'void f() { asm(".section .rodata\\n.incbin \\"/usr/x\\""); }',
     "incbin in pieces": 'void f() { asm volatile(".inc" "bin \\"x\\""); }',
     "incbin raw": 'void f() { asm(R"(.incbin "x")"); }',
@@ -271,7 +273,6 @@ NATIVE_BLOCKED = {
 NATIVE_CONFIRMED = {
     "pasting": "#define CAT(a, b) a##b\n",
     "persisting": "attr.accessPolicyWindow.num_bytes = n;",
-    "thread": "std::thread t(work); t.detach();",
     "pointer table": "static std::unordered_map<void*, at::Tensor> cache;",
     "counter": "static int calls = 0; void f() { if (calls++ > 10) return; }",
     "stream": "void f() { cudaStreamCreate(&s); k<<<1, 1, 0, s>>>(); }",

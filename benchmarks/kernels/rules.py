@@ -70,6 +70,27 @@ RULES = (
         python=_later,
     ),
     Rule(
+        "kernels-threads",
+        BLOCK,
+        "has threads or processes of its own, which work when no call of it is timed",
+        "none: a call returns when its work is done or launched; locks are free",
+        python=Mention(
+            (
+                "threading.Thread",
+                "threading.Timer",
+                "_thread.",
+                "concurrent.futures.",
+                "multiprocessing.",
+                "torch.multiprocessing.",
+                "joblib.",
+                "asyncio.",
+                "torch.jit.fork",
+                "torch.jit._fork",
+                "torch.cuda.set_stream",
+            )
+        ),
+    ),
+    Rule(
         "kernels-timer",
         CONFIRM,
         "mentions the events and the synchronisation that the timed calls rest on",

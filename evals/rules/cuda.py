@@ -241,7 +241,7 @@ CUDA_RULES = (
     ),
     Rule(
         "native-threads",
-        CONFIRM,
+        BLOCK,
         "hands work to host threads or callbacks",
         "none within one kernel call",
         native=_threads,
