@@ -40,7 +40,7 @@ FREE = {
     "weak keys": "import weakref\nW = weakref.WeakKeyDictionary()",
     "own words": "timed = 3\ntensors = [1]\ndef answers(wire):\n    return wire",
     "main guard": "if __name__ == '__main__':\n    run(1)",
-    "module": "import torch\nclass K(torch.nn.Module):\n    def forward(self, x):\n        return x",
+    "module": "import torch\nclass K(torch.nn.Module):\n    def forward(self, x):\n        pass",
 }  # fmt: skip
 
 
