@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Literal
 
 from langgraph.runtime import Runtime
@@ -13,6 +15,7 @@ from novum.agents.reviewer import review_change
 from novum.agents.screens import screen_out
 from novum.agents.state import Fix, State, Wanted
 from novum.agents.trials import Order, interleave, run_orders, what_failed
+from novum.evals.arms import noise_arms
 from novum.evals.audit import decide_static
 from novum.lab.records import Proposal, Purpose
 
@@ -50,12 +53,35 @@ async def experiment(state: State, runtime: Runtime[Lab]) -> State:
         if reason := await screen_out(lab, proposal, state["candidate"], state["reference"]):
             return {"dropped": reason, "broken": False}
         wanted = FIRST
-    if not lab.has_time_for(wanted["candidate"] + wanted["reference"]):
-        return {"dropped": f"no time is left for: {wanted['reason']}", "broken": False}
-    step = state.get("step", 0)
-    orders = orders_of(lab, proposal, state["candidate"], state["reference"], wanted, step)
-    await run_orders(lab, orders)
+    tree, reference, step = state["candidate"], state["reference"], state.get("step", 0)
+    async with turn_at_noise(lab, reference, wanted):
+        wanted = without_known_noise(lab, proposal, tree, reference, wanted, step)
+        if not lab.has_time_for(wanted["candidate"] + wanted["reference"]):
+            return {"dropped": f"no time is left for: {wanted['reason']}", "broken": False}
+        await run_orders(lab, orders_of(lab, proposal, tree, reference, wanted, step))
     return {"wanted": None, "step": step + 1}
+
+
+def turn_at_noise(lab: Lab, reference: str, wanted: Wanted) -> AbstractAsyncContextManager[object]:
+    """One thread at a time while a reference's noise is measured: it serves all of them."""
+    if wanted["purpose"] != Purpose.NOISE:
+        return nullcontext()
+    return lab.noise_turns.setdefault(reference, asyncio.Lock())
+
+
+def without_known_noise(
+    lab: Lab, proposal: Proposal, tree: str, reference: str, wanted: Wanted, step: int
+) -> Wanted:
+    """What was asked for, less the noise that another thread measured in the meantime.
+
+    What this very step measured, before it was interrupted, stays asked for: it has its keys.
+    """
+    if wanted["purpose"] != Purpose.NOISE or wanted["reference"] <= 1:
+        return wanted
+    known = noise_arms(lab.facts(proposal, tree, reference)).get(reference, ())
+    theirs = sum(not trial.effect.startswith(f"{proposal.id}/{step}/") for trial in known)
+    missing = max(0, lab.terms.noise_trials - theirs)
+    return Wanted({**wanted, "reference": min(wanted["reference"], missing)})
 
 
 def after_experiment(state: State, _: Runtime[Lab]) -> Literal["coder", "auditor", "record"]:

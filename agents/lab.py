@@ -6,6 +6,7 @@ trial window, memory), so that an index loaded from the ledger equals one that f
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -134,6 +135,9 @@ class Lab:
     """Closed ideas when the beliefs were kept last."""
     static: dict[str, tuple[Evidence, ...]] = field(default_factory=dict)
     """Evidence of the precheck, by proposal under way."""
+
+    noise_turns: dict[str, asyncio.Lock] = field(default_factory=dict)
+    """By reference, whose turn it is to measure its noise."""
 
     def __post_init__(self) -> None:
         self.moves = PlaybookMoves(self.pack)

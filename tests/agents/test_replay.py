@@ -220,6 +220,23 @@ async def test_what_was_handed_in_from_outside_is_made_again(make_lab: Any) -> N
     assert found.is_whole
 
 
+async def test_noise_that_one_thread_measured_for_both_is_measured_once_again(
+    make_lab: Any,
+) -> None:
+    given = {"brain": {"default": "external"}, "budget": {"experiments": 2}, "profile": "slow"}
+    lab = make_lab(**given, noise="needed")
+    for name in ("alpha", "beta"):
+        move = {
+            "files": lab.run.blobs.put(packed({"solve.py": f'RATE = 1.0\nF = "{name}"\n'.encode()}))
+        }
+        idea = {"hypothesis": f"better with {name}", "kind": "systems", "move": move}
+        lab.ledger.add_directive(Directive(name, "Try it.", action={"idea": idea}))
+    await work(lab, 2)
+    found = await check(keep_settings(lab, noise="needed", profile="slow", threads=2))
+    assert found.problem == "", found.problem
+    assert found.is_whole
+
+
 async def test_a_claim_is_made_again_with_the_trials_that_were_declared(make_lab: Any) -> None:
     given = {"brain": {"default": "external"}, "budget": {"experiments": 1}}
     lab = make_lab(**given, noise="needed", confirm_trials=3)

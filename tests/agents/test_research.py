@@ -68,6 +68,24 @@ async def test_the_same_seed_and_results_give_the_same_decisions(make_lab: Any) 
     assert told[0] == told[1]
 
 
+async def test_threads_that_need_the_noise_of_one_reference_measure_it_once(make_lab: Any) -> None:
+    lab = make_lab(
+        brain={"default": "external"}, noise="needed", profile="slow", budget={"experiments": 2}
+    )
+    for name in ("alpha", "beta"):
+        files = {"solve.py": f'RATE = 1.0\nF = "{name}"\n'.encode()}
+        move = {"files": lab.run.blobs.put(packed(files))}
+        idea = {"hypothesis": f"better with {name}", "kind": "systems", "move": move}
+        lab.ledger.add_directive(Directive(name, "Try it.", action={"idea": idea}))
+    summary = await work(lab, 2)
+    assert summary.n_ideas == 2
+    assert len(lab.ledger.trials(purpose=Purpose.SEARCH)) == 2
+    noise = lab.ledger.trials(purpose=Purpose.NOISE, tree=lab.findings.start)
+    # a thread that asks while the last one runs may add that one once more
+    assert 1 < len(noise) <= lab.profile.noise_trials + 1
+    check_whole(lab)
+
+
 async def test_a_useless_idea_is_not_promising_and_never_becomes_the_champion(
     make_lab: Any,
 ) -> None:
