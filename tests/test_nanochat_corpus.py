@@ -137,7 +137,7 @@ def test_too_little_text_is_refused_with_the_sizes(plan: DataPlan, tmp_path: Pat
     greedy = plan.model_copy(update={"held_out_bytes": 1 << 20})
     with pytest.raises(
         DataMissing,
-        match=r"(?s)too small.*sealed [\d,]+ \(documents.*34,079 documents of 400 bytes",
+        match=r"(?s)too small.*sealed [\d,]+ \(documents.*13\.0 MiB are enough",
     ):
         prepare(greedy, tmp_path)
     assert not (tmp_path / "nanochat").exists()

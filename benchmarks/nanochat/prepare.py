@@ -8,6 +8,7 @@ one.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -30,6 +31,8 @@ from novum.benchmarks.nanochat.corpus import (
 )
 from novum.benchmarks.nanochat.tokenizer import Words, encode, token_bytes, train_bpe
 from novum.errors import DataMissing
+
+log = logging.getLogger(__name__)
 
 ASIDE = ".preparing-"
 FORMAT = 1  # raise when the meaning of the files changes
@@ -119,6 +122,7 @@ def prepare(plan: DataPlan, cache: Path) -> PreparedData:
     folder = cache / "nanochat" / source_digest(plan, source)[:24]
     if (data := open_prepared(folder)) is not None:
         return data
+    log.info("reading the text of corpus %s", plan.corpus)
     documents = documents or read_corpus(plan.corpus)
     splits = split(
         documents,
@@ -166,13 +170,13 @@ def require_all_splits(plan: DataPlan, splits: Splits) -> None:
         dealt = ", ".join(
             f"{name} {sizes[name]:,} (documents: {len(getattr(splits, name)):,})" for name in sizes
         )
-        n_enough = 1.3 * plan.held_out_bytes / plan.max_document_bytes / plan.held_out_fraction
+        enough_mib = 1.3 * plan.held_out_bytes / plan.held_out_fraction / 2**20
         raise DataMissing(
             f"corpus {plan.corpus!r} is too small. Bytes: {dealt}; each needs "
             f"{plan.held_out_bytes:,}.\n"
-            f"Take more text: {n_enough:,.0f} documents of {plan.max_document_bytes:,} bytes or "
-            f"more are enough (UTF-8; none under {MIN_DOCUMENT_BYTES} bytes count). Or lower "
-            "`held_out_bytes`."
+            f"Take more text: about {enough_mib:.1f} MiB are enough, in documents of up to "
+            f"{plan.max_document_bytes:,} bytes (of a longer one an excerpt counts; under "
+            f"{MIN_DOCUMENT_BYTES} bytes none does). Or lower `held_out_bytes`."
         )
 
 
@@ -186,11 +190,14 @@ def source_digest(plan: DataPlan, source: str) -> str:
 
 def write_prepared(plan: DataPlan, splits: Splits, folder: Path) -> None:
     """Train the tokenizer on the training split, encode all splits, write arrays and manifest."""
+    log.info("training a tokenizer of %d words", plan.vocab_size)
     tokenizer = train_bpe([d.text for d in sample(splits.train)], plan.vocab_size, plan.words)
     facts: dict[str, SplitFacts] = {}
     arrays: dict[str, NDArray[np.generic]] = {}
     for name in Splits.__annotations__:
         documents: tuple[Document, ...] = getattr(splits, name)
+        n_mib = sum(d.n_bytes for d in documents) / 2**20
+        log.info("encoding %s: %d documents, %.0f MiB", name, len(documents), n_mib)
         arrays[name] = tokens = encode(tokenizer, [d.text for d in documents])
         facts[name] = SplitFacts(
             n_documents=len(documents),
