@@ -51,6 +51,25 @@ def test_one_lucky_trial_moves_a_belief_less_than_it_says_and_repeats_move_it_on
     assert 1.3 < mean_of(effects, "a") * effects.noise_sd < 2.5
 
 
+def test_trials_from_before_the_start_was_measured_do_not_pass_for_the_start() -> None:
+    """As measured: two recipes in seconds, then the start, which takes four times as long."""
+    effects = Effects()
+    for idea in ("counted", "rotary"):
+        effects.add(idea, Kind.DATA)
+    effects.note("both", ("counted", "rotary"), -2.6)
+    effects.note("one", ("counted",), -3.6)
+    assert effects.value(("counted",)) == (0.0, 0.0) and effects.gains().ideas == ()
+    for score in (-11.5, -10.2, -11.8, -12.0, -11.3):
+        effects.note("start", (), score)
+    for score in (-2.7, -2.6):
+        effects.note("both", ("counted", "rotary"), score)
+    for score in (-3.5, -4.0):
+        effects.note("one", ("counted",), score)
+    assert effects.level == pytest.approx(-11.4, abs=1.0)
+    assert effects.mean_of(("counted",)) == pytest.approx(7.6, abs=1.5)
+    assert effects.mean_of(("counted", "rotary")) == pytest.approx(8.7, abs=1.5)
+
+
 def test_trials_of_other_candidates_tell_what_each_idea_in_them_adds() -> None:
     effects = effects_of_a_start()
     truth = {"a": 3.0, "b": -2.0, "c": 1.5}

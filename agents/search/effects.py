@@ -93,6 +93,8 @@ class Effects:
     """Columns by idea."""
     _settled_total: tuple[float, float] = (0.0, 0.0)
     """Sums of the means and variances of what is settled."""
+    _early: list[tuple[tuple[str, ...], float]] = field(default_factory=list)
+    """Ideas and score of trials that ended before the start was measured."""
     _gains: Gains | None = None
     _turn: int = 0
 
@@ -120,11 +122,23 @@ class Effects:
             self._waiting[idea] = kind
 
     def note(self, tree: str, ideas: Iterable[str], score: float) -> float:
-        """A trial of a candidate ended; returns how much it lay above what was expected."""
+        """A trial of a candidate ended; returns how much it lay above what was expected.
+
+        What a candidate scored before the start was measured says nothing of its ideas: such trials
+        wait until the start's level and the noise are known.
+        """
         self._noise.note(tree, score)
         self._gains = None
-        sd, joint, known = self.noise_sd, self._joint, frozenset(ideas)
-        if not np.isfinite(joint.cov[LEVEL, LEVEL]):  # the first trial of all sets the level
+        known = frozenset(ideas)
+        if self._early and self._has_level and self._noise.is_known:
+            early, self._early = self._early, []
+            for before, its_score in early:
+                self._learn(frozenset(before), its_score)
+        if known and (self._early or not self._has_level):
+            self._early.append((tuple(sorted(known)), score))
+            return 0.0
+        sd, joint = self.noise_sd, self._joint
+        if not self._has_level:
             joint.start_at(score, sd**2)
             return 0.0
         if not self._noise.is_known and not known:
@@ -132,6 +146,15 @@ class Effects:
             mean, n = self._noise.mean(tree)
             joint.start_at(mean, self.noise_sd**2 / n)
             return 0.0
+        return self._learn(known, score)
+
+    @property
+    def _has_level(self) -> bool:
+        return bool(np.isfinite(self._joint.cov[LEVEL, LEVEL]))
+
+    def _learn(self, known: frozenset[str], score: float) -> float:
+        """Take in a trial; returns its surprise."""
+        sd, joint = self.noise_sd, self._joint
         for idea in sorted(known & self._waiting.keys()):
             self._enter(idea, self._waiting.pop(idea))
         row, offset, extra = self._row(known)
@@ -152,7 +175,10 @@ class Effects:
         return surprise
 
     def value(self, ideas: Collection[str]) -> tuple[float, float]:
-        """Mean and variance of what these ideas add to the start together."""
+        """Mean and variance of what these ideas add to the start together; nothing before the start
+        was measured."""
+        if not self._has_level:
+            return 0.0, 0.0
         row, offset, extra = self._gain_row(ideas)
         mean, var = self._joint.predict(row)
         return mean + offset, max(var + extra, 0.0)
