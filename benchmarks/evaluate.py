@@ -179,8 +179,8 @@ def report(pack: Pack, profile: Profile, split: Split, seed: int, result: TrialR
 def beside_the_metric(profile: Profile, split: Split, result: TrialResult) -> list[str]:
     """One line: what the profile requires, how much text was read and by whose count, GPUs."""
     seen, said = result.observed, []
-    for name in profile.requirements:
-        limit = limit_of(profile, name, split)
+    for name, required in profile.requirements.items():
+        limit = required.limit(split)
         if name in seen:
             said.append(f"{name} {seen[name]:.4f}" + (f" (target {limit:g})" if limit else ""))
     if "steps" in seen:
@@ -194,12 +194,6 @@ def beside_the_metric(profile: Profile, split: Split, result: TrialResult) -> li
     if "gpu_peak_bytes" in seen:
         said.append(f"{seen['gpu_peak_bytes'] / 2**30:.1f} GiB of GPU memory at its peak")
     return [", ".join(said)] if said else []
-
-
-def limit_of(profile: Profile, name: str, split: Split) -> float | None:
-    """What an observed value must reach on a split, where that has been measured."""
-    required = profile.requirements[name]
-    return required.sealed if split == "sealed" else required.search
 
 
 def remarks(result: TrialResult) -> list[str]:
@@ -235,7 +229,8 @@ def summary(bench: Bench, results: Sequence[TrialResult], split: Split = "search
 
 def whether_met(profile: Profile, name: str, split: Split, results: Sequence[TrialResult]) -> str:
     """The mean of an observed value beside what it must reach; empty where nothing is known."""
-    required, limit = profile.requirements[name], limit_of(profile, name, split)
+    required = profile.requirements[name]
+    limit = required.limit(split)
     seen = [r.observed[name] for r in results if r.metric is not None and name in r.observed]
     if limit is None or not seen:
         return ""

@@ -26,7 +26,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from novum.benchmarks.protocol import Grader
 from novum.errors import PackError, UnknownName, UsageError
-from novum.lab.records import Better
+from novum.lab.records import Better, Split
 from novum.sandboxes.protocol import Limits
 
 ENTRY_POINTS = "novum.packs"
@@ -67,6 +67,10 @@ class Requirement(BaseModel, extra="forbid", frozen=True, use_attribute_docstrin
     trials: int = Field(default=5, ge=3)
     """Trials declared in advance."""
     alpha: float = Field(default=0.01, gt=0, lt=0.5)
+
+    def limit(self, split: Split) -> float | None:
+        """What the trials of a split must reach; `None` where it has not been measured yet."""
+        return self.sealed if split == "sealed" else self.search
 
 
 class Fidelity(BaseModel, extra="forbid", frozen=True):

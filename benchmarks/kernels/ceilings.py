@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +57,8 @@ def measure_cpu() -> Ceilings:
     rates = {}
     for dtype in (torch.float32, torch.bfloat16):
         a = torch.randn(CPU_MATMUL, CPU_MATMUL).to(dtype)
-        rates[name_of(dtype)] = max(product_rate(a, a.clone(), timed) for _ in range(5))
+        product = partial(torch.matmul, a, b := a.clone())
+        rates[name_of(dtype)] = max(product_rate(a, b, partial(timed, product)) for _ in range(5))
     return Ceilings(
         device=cpu_name(),
         copy_bytes_per_s=copy,
@@ -124,7 +127,7 @@ def fastest_product(device: str, dtype: torch.dtype) -> float:
     def rate(rows: int, inner: int, columns: int) -> float:
         a = torch.randn(rows, inner, device=device).to(dtype)
         b = torch.randn(inner, columns, device=device).to(dtype)
-        return 2 * rows * inner * columns / best(after_a_write(device, lambda: a @ b))
+        return product_rate(a, b, after_a_write(device, lambda: a @ b))
 
     return max(rate(*shape) for shape in GPU_PRODUCTS)
 
@@ -146,20 +149,18 @@ def narrow_rates(device: str) -> dict[str, float]:
 
         products = {"int8": lambda: torch._int_mm(a, b), "float8_e4m3fn": scaled}
         for name, product in products.items():
-            rate = 2 * rows * inner * columns / best(after_a_write(device, product))
+            rate = product_rate(a, b, after_a_write(device, product))
             rates[name] = max(rate, rates.get(name, 0.0))
 
-    try:
+    with suppress(RuntimeError, AttributeError):
         for shape in GPU_PRODUCTS:
             narrow(*shape)
-    except (RuntimeError, AttributeError):
-        return rates
     return rates
 
 
-def product_rate(a: torch.Tensor, b: torch.Tensor, timer: Callable[[Any], float]) -> float:
-    """FLOP/s of a square matrix product."""
-    return 2 * a.shape[0] ** 3 / best(lambda: timer(lambda: a @ b))
+def product_rate(a: torch.Tensor, b: torch.Tensor, measurement: Callable[[], float]) -> float:
+    """FLOP/s of the product of two matrices, by the quickest of several measurements of it."""
+    return 2 * a.shape[0] * a.shape[1] * b.shape[1] / best(measurement)
 
 
 def timed(function: Callable[[], Any]) -> float:

@@ -38,7 +38,7 @@ from novum.benchmarks.protocol import (
 )
 from novum.benchmarks.speedrun import data as shards
 from novum.errors import DataMissing, PackError
-from novum.lab.records import Outcome, Probe, TrialStatus
+from novum.lab.records import Outcome, Probe, Split, TrialStatus
 
 LOSS = "loss"
 FAST_PACE = 8.0
@@ -129,7 +129,7 @@ class Grader(reading.Grader):
         return outcome, spelling
 
     def grade(
-        self, context: TrialContext, outcome: RunOutcome, spelling: NDArray[np.uint16], split: str
+        self, context: TrialContext, outcome: RunOutcome, spelling: NDArray[np.uint16], split: Split
     ) -> Graded:
         """Read the held-out text of a split with what the run left; a claim in two processes."""
         rng = np.random.default_rng(context.request.seed)
@@ -150,7 +150,7 @@ class Grader(reading.Grader):
         model: reading.SessionModel,
         outcome: RunOutcome,
         spelling: NDArray[np.uint16],
-        split: str,
+        split: Split,
     ) -> tuple[Graded, reading.Kept]:
         """The loss on one split and the probes, from a model that is loaded."""
         request, taken = context.request, outcome.consumed
@@ -200,12 +200,10 @@ class Grader(reading.Grader):
             covers=self.hidden(),
         )
 
-    def limit(self, split: str) -> float | None:
+    def limit(self, split: Split) -> float | None:
         """The target loss on a split."""
         required = self.profile.requirements.get(LOSS)
-        if required is None:
-            return None
-        return required.sealed if split == "sealed" else required.search
+        return None if required is None else required.limit(split)
 
     def _require_targets(self) -> None:
         required = self.profile.requirements.get(LOSS)
@@ -242,11 +240,13 @@ class Grader(reading.Grader):
     def _folder_of_shards(self) -> Path:
         return Path(self.options.shards.replace("CACHE", str(self.cache), 1)).expanduser()
 
-    def _text(self, split: str, *, is_smoke: bool) -> HeldOut:
+    def _text(self, split: Split, *, is_smoke: bool) -> HeldOut:
         text = self.texts["sealed" if split == "sealed" else "validation"]
         return reading.first_rows(text, reading.SMOKE_ROWS) if is_smoke else text
 
-    def _observed(self, split: str, taken: Consumed, loss: float, bits: float) -> dict[str, float]:
+    def _observed(
+        self, split: Split, taken: Consumed, loss: float, bits: float
+    ) -> dict[str, float]:
         observed = {
             LOSS: loss,
             "bits": bits,

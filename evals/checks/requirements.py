@@ -59,7 +59,7 @@ def prove(facts: Facts, purpose: Purpose, split: Split) -> Required | None:
         return Required(_evidence(facts, Outcome.NOTE, [line], ran), n_missing)
     outcome, lines, detail = Outcome.PASS, [], {}
     for name, one in sorted(required.items()):
-        limit = one.sealed if split == "sealed" else one.search
+        limit = one.limit(split)
         if limit is None:
             outcome = Outcome.FAIL
             lines.append(f"the limit of {name} has not been measured")
@@ -90,7 +90,7 @@ def _look(facts: Facts, split: Split, trials: list[Trial], allowed_sds: float) -
         return None
     outcome, lines, detail = Outcome.PASS, [], {}
     for name, one in sorted(required.items()):
-        limit = one.sealed if split == "sealed" else one.search
+        limit = one.limit(split)
         values = [v for t in trials if (v := _value(t, name)) is not None]
         if limit is None or not values:
             outcome = Outcome.FAIL
