@@ -130,9 +130,9 @@ class RunPlan:
 class ServePlan:
     """Score stages on what a run leaves.
 
-    The process of the first is started while that is collected and hashed, the next ones while the
-    one before answers. Until it is asked to load, which is when the process before it has ended,
-    such a process has run the harness's own lines alone.
+    All of their processes are started while that is collected and hashed. Until it is asked to
+    load, which is when the process before it has ended, such a process has run the harness's own
+    lines alone.
     """
 
     entry: str

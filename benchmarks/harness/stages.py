@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import socket
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,9 +76,7 @@ class Stages:
         self._slot = slot
         self._born_s = time.monotonic()
         self._n_stages = 0
-        self._serve: ServePlan | None = None
-        self._ahead: _Server | None = None
-        self._n_ahead = 0
+        self._ahead: deque[_Server] = deque()
         self._covers: tuple[Mount, ...] = ()
 
     def phase(self, name: str, **detail: Any) -> None:
@@ -119,8 +118,7 @@ class Stages:
 
     def close(self) -> None:
         """End what a grader launched and left, and give back what it used of the GPU."""
-        if self._ahead is not None:
-            self._ahead.close()
+        self._close_ahead()
         self._open.close()
         devices.release(self.grader_device)
 
@@ -139,7 +137,6 @@ class Stages:
         with contextlib.ExitStack() as stack:
             with self._ours():
                 session = self._open_session(stack, artifact, entry, limits, tensors)
-                self._serve_ahead(artifact)
             try:
                 yield session
             finally:
@@ -203,9 +200,8 @@ class Stages:
         self._note_end("run", record.exit)
         self.claimed = record.claimed
         self._observe(record)
-        if record.started:
-            self._serve, self._n_ahead = plan.serve, 0
-            self._serve_ahead(folder / "output")
+        if record.started and plan.serve is not None:
+            self._serve_ahead(plan.serve, folder / "output")
         asked_s = time.monotonic()
         kept = artifacts.collect(folder / "output", plan.artifact_bytes, record.deadline_epoch_s)
         self.observed["collect_s"] = time.monotonic() - asked_s
@@ -236,11 +232,12 @@ class Stages:
         limits: Limits,
         tensors: str,
     ) -> score.Session:
-        server, self._ahead = self._ahead, None
         wanted = (artifact, entry, limits, tensors)
-        if server is None or server.made_for != wanted:
-            if server is not None:
-                server.close()
+        if self._ahead and self._ahead[0].made_for != wanted:
+            self._close_ahead()
+        if self._ahead:
+            server = self._ahead.popleft()
+        else:
             server = self._start_server(artifact, entry, limits, tensors)
         stack.enter_context(server.opened)
         session = score.Session(server.process)
@@ -255,15 +252,22 @@ class Stages:
         self.phase("loaded")
         return session
 
-    def _serve_ahead(self, artifact: Path) -> None:
-        """Start the process of the next score stage, if one will follow."""
-        serve = self._serve
-        if serve is not None and self._ahead is None and self._n_ahead < serve.times:
-            self._n_ahead += 1
-            self._ahead = self._start_server(artifact, serve.entry, serve.limits, serve.tensors)
+    def _serve_ahead(self, serve: ServePlan, artifact: Path) -> None:
+        """Start the processes of all score stages that will follow: they import side by side."""
+        for n_before in range(serve.times):
+            self._ahead.append(
+                self._start_server(artifact, serve.entry, serve.limits, serve.tensors, n_before)
+            )
 
-    def _start_server(self, artifact: Path, entry: str, limits: Limits, tensors: str) -> _Server:
-        """Start a process that will load the artifact when it is asked to."""
+    def _close_ahead(self) -> None:
+        """End the processes that nobody will ask."""
+        while self._ahead:
+            self._ahead.popleft().close()
+
+    def _start_server(
+        self, artifact: Path, entry: str, limits: Limits, tensors: str, n_before: int = 0
+    ) -> _Server:
+        """Start a process that will load the artifact when `n_before` others have ended."""
         folder = self._stage_folder("score")
         # laid out anew: the run stage's copy has been within reach of the candidate
         lay_out(folder / "candidate", self.request.files)
@@ -281,7 +285,8 @@ class Stages:
         )
         with contextlib.ExitStack() as stack:
             listener = stack.enter_context(wire.listening(folder / "harness" / score.SOCKET, 1))
-            process = self._sandbox.start(self._confine(argv, mounts, {}, limits))
+            waits_too = replace(limits, wall_s=(1 + n_before) * limits.wall_s)
+            process = self._sandbox.start(self._confine(argv, mounts, {}, waits_too))
             stack.enter_context(self._slot.stop.kills(process))
             made_for = (artifact, entry, limits, tensors)
             return _Server(made_for, process, listener, stack.pop_all())
