@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from novum import benchmarks
 from novum.app.cli import app
 from novum.app.evidence import check_evidence, write_evidence
 from novum.errors import RecordError, UnknownName, UsageError
@@ -27,6 +28,7 @@ from novum.lab.records import Candidate, Kind, Outcome, Proposal, Purpose, Split
 from novum.lab.run import RunFolder
 
 START = {"train.py": b"lr = 0.1\n", "data.py": b"N = 1\n"}
+KEPT = sorted(Path(benchmarks.__file__).parent.glob("*/results/*/*.tar"))
 BETTER = START | {"train.py": b"lr = 0.2\n"}
 
 
@@ -214,6 +216,12 @@ def test_the_commands_export_and_check_and_a_forgery_has_exit_code_four(
     path.write_bytes(reseal(contents, {"claim.json": b"{}"}))
     checked = runner.invoke(app, ["verify", str(path)])
     assert checked.exit_code == 4 and "BROKEN" in checked.output
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parts[-4]}-{path.stem}")
+def test_the_bundles_that_are_kept_with_results_hold(path: Path) -> None:
+    report, text = check_evidence(path)
+    assert report.holds and report.claim["label"] == "confirmed" and "BROKEN" not in text
 
 
 def test_what_is_not_there_is_said(recorded: Recorded, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from novum.benchmarks.nanochat.tables import (
     trials_of_run,
 )
 from novum.errors import UsageError
+from novum.evals.bundle import unpack_bundle
 from novum.lab.records import Outcome, Probe, Purpose, TrialStatus
 from novum.lab.run import RunFolder
 
@@ -45,6 +46,17 @@ def test_the_page_that_is_kept_is_what_its_trials_make(tmp_path: Path) -> None:
 def test_the_champion_that_is_kept_is_the_tree_that_was_measured() -> None:
     files = {"train.py": (RESULTS / "champion" / "train.py").read_bytes()}
     assert tree_hash(files) == setting()["arms"]["recall"]["tree"]
+
+
+@pytest.mark.parametrize("start", ["modern", "vanilla"])
+def test_the_trials_that_are_shown_of_a_run_are_those_of_its_bundle(start: str) -> None:
+    bundle = unpack_bundle((RESULTS / "evidence" / f"from-{start}.tar").read_bytes())
+    recorded = json.loads(bundle["facts.json"])["trials"]
+    arms = [name for name, arm in setting()["arms"].items() if arm.get("run") == f"nano-{start}"]
+    rows = read_trials(RESULTS / "trials.jsonl")
+    shown = [(t["seed"], t["metric"]) for t in rows if t["arm"] in arms]
+    certified = [t for t in recorded if t["purpose"] == "certify"]
+    assert sorted(shown) == sorted((t["seed"], t["metric"]) for t in certified) and len(shown) == 10
 
 
 def test_a_difference_is_students_with_pooled_spread() -> None:
@@ -102,7 +114,12 @@ def test_trials_that_cannot_be_read_change_nothing(
 
 def test_the_trials_of_a_run_are_taken_over_by_the_trees_of_the_arms(tmp_path: Path) -> None:
     shutil.copytree(RESULTS, tmp_path / "results")
-    arms = setting()["arms"]
+    before = read_trials(RESULTS / "trials.jsonl")
+    found = setting()
+    arms = {
+        k: {**v, "run": "r" if k in ("modern", "plus") else None} for k, v in found["arms"].items()
+    }
+    (tmp_path / "results" / "setting.json").write_text(json.dumps({**found, "arms": arms}))
     run = RunFolder.create(tmp_path, "r", benchmark="nanochat", profile="gpu", settings={})
     passed = Probe("suffix", Outcome.PASS, "the same")
     purposes = {"smoke": Purpose.SMOKE, "modern": Purpose.CERTIFY, "plus": Purpose.CERTIFY}
@@ -132,7 +149,8 @@ def test_the_trials_of_a_run_are_taken_over_by_the_trees_of_the_arms(tmp_path: P
                 probes=(passed,),
             )
     assert main([str(tmp_path / "results"), "--run", str(run.path)]) == 0
-    modern, plus = read_trials(tmp_path / "results" / "trials.jsonl")
+    modern, plus, *others = read_trials(tmp_path / "results" / "trials.jsonl")
+    assert others == [row for row in before if row["arm"] not in ("modern", "plus")]
     assert (modern["arm"], plus["arm"], modern["split"]) == ("modern", "plus", "sealed")
     assert plus["observed"] == {"used_s": 122.0} and plus["probes"] == {"suffix": "pass"}
     assert "| plus | sealed |" in (tmp_path / "results" / "README.md").read_text()

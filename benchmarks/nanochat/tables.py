@@ -4,10 +4,11 @@
     python -m novum.benchmarks.nanochat.tables benchmarks/nanochat/results --keep DRIVER_OUTPUT
     python -m novum.benchmarks.nanochat.tables benchmarks/nanochat/results --run runs/NAME
 
-The folder holds `setting.json` (device, versions, corpus, arms, which trials chose an arm),
-`trials.jsonl` (a trial a line) and `README.md`, of which only what stands between the two marks is
-written. `--keep` first takes over the trials that a driver left, without their logs, and `--run`
-those of a run's ledger, smoke tests left out, by the trees of the arms.
+The folder holds `setting.json` (device, versions, corpus, arms, which is compared with which, which
+trials chose an arm), `trials.jsonl` (a trial a line) and `README.md`, of which only what stands
+between the two marks is written. `--keep` first takes over the trials that a driver left, without
+their logs, in place of all that is there. `--run` takes over those of a run's ledger, smoke tests
+left out, by the trees of the arms that name this run, in place of what these arms had.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def trials_of_run(folder: Path, arms: Mapping[str, Any]) -> list[dict[str, Any]]
     from novum.lab.records import Purpose
     from novum.lab.run import RunFolder
 
-    names = {arm["tree"]: name for name, arm in arms.items()}
+    names = {arms[name]["tree"]: name for name in arms_of_run(folder, arms)}
     rows = []
     with RunFolder.open(folder).ledger(read_only=True) as ledger:
         for trial in ledger.trials():
@@ -93,6 +94,11 @@ def trials_of_run(folder: Path, arms: Mapping[str, Any]) -> list[dict[str, Any]]
             row |= {"arm": names[trial.tree], "status": str(trial.status), "probes": probes}
             rows.append(compact({**row, "error": trial.error}))
     return rows
+
+
+def arms_of_run(folder: Path, arms: Mapping[str, Any]) -> list[str]:
+    """Arms that name this run: one tree may have been measured in several."""
+    return [name for name, arm in arms.items() if arm.get("run") == folder.name]
 
 
 def values(trials: Sequence[Trial], arm: str, without: Sequence[int] = ()) -> list[float]:
@@ -124,9 +130,7 @@ def tables(setting: Mapping[str, Any], trials: Sequence[Trial]) -> str:
     """All tables, as Markdown."""
     arms = list(dict.fromkeys(t["arm"] for t in trials))
     parts = [setting_table(setting), arms_table(setting, trials, arms)]
-    reference = setting["reference"]
-    if values(trials, reference):
-        parts.append(comparisons(setting, trials, [a for a in arms if a != reference]))
+    parts.append(comparisons(setting, trials))
     return "\n\n".join([*parts, trials_table(trials)])
 
 
@@ -163,17 +167,17 @@ def arms_table(setting: Mapping[str, Any], trials: Sequence[Trial], arms: Sequen
     return table(head, rows)
 
 
-def comparisons(setting: Mapping[str, Any], trials: Sequence[Trial], arms: Sequence[str]) -> str:
-    """Each arm against the reference, with all trials and without those that chose the arm."""
-    reference = setting["reference"]
+def comparisons(setting: Mapping[str, Any], trials: Sequence[Trial]) -> str:
+    """Each pair that is to be compared, with all trials and without those that chose the arm."""
     rows = []
-    for arm in arms:
+    for arm, reference in setting["pairs"]:
         chose = setting.get("chosen_by", {}).get(arm, ())
         sets = [("all", ())] + ([("without those that chose the arm", chose)] if chose else [])
         for name, without in sets:
-            if not (got := values(trials, arm, without)):
+            got, known = values(trials, arm, without), values(trials, reference)
+            if not got or not known:
                 continue
-            d = difference(values(trials, reference), got)
+            d = difference(known, got)
             p = "-" if d.p_value is None else f"{d.p_value:.1e}"
             interval = f"{d.gain - d.half:+.1f} to {d.gain + d.half:+.1f} %"
             rows.append((f"{arm} against {reference}", name, f"{d.n[1]} and {d.n[0]}",
@@ -242,7 +246,9 @@ def write(folder: Path, driver_output: Path | None = None, run: Path | None = No
     if driver_output is not None:
         rows = [compact(row) for row in read_trials(driver_output)]
     elif run is not None:
-        rows = trials_of_run(run, setting["arms"])
+        new = arms_of_run(run, setting["arms"])
+        kept = [row for row in read_trials(folder / "trials.jsonl") if row["arm"] not in new]
+        rows = trials_of_run(run, setting["arms"]) + kept
     if rows is not None:
         (folder / "trials.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     readme = folder / "README.md"
