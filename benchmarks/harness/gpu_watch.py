@@ -1,9 +1,9 @@
 """What a trial does to its GPUs, as the driver sees it: memory, load, power, and who else is there.
 
 `nvidia-smi` is asked and not the candidate: once before a trial, whether the GPU is free, and once
-a second from its start to its end. Load, power and clock are told for the time that its clock runs:
-a start that compiles for a minute would halve them. Without the program nothing is observed and
-nothing is refused.
+a second from its start to its end, and with it the counters of the tensor cores. All but memory is
+told for the time that its clock runs: a start that compiles for a minute would halve it. Without
+the program nothing is observed and nothing is refused.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from novum.benchmarks.harness.tensor_cores import TensorCores
 from novum.errors import GpuBusy, SandboxUnavailable
 
 PROGRAM = "nvidia-smi"
@@ -41,6 +42,7 @@ class GpuUse:
     busy: list[Sample] = field(default_factory=list)
     power_w: list[Sample] = field(default_factory=list)
     clock_mhz: list[Sample] = field(default_factory=list)
+    tensor_busy: list[Sample] = field(default_factory=list)
     opened_s: float = field(default_factory=time.monotonic)
 
     def add(self, line: str) -> None:
@@ -55,12 +57,16 @@ class GpuUse:
             keep(self.power_w, at_s, power_w)
             keep(self.clock_mhz, at_s, clock_mhz)
 
+    def add_tensor_busy(self, share: float | None) -> None:
+        """Take the share of time in which tensor cores worked since it was asked last."""
+        keep(self.tensor_busy, time.monotonic() - self.opened_s, share)
+
     def observed(self, after_s: float = 0.0) -> dict[str, float]:
         """Peak of memory, means of what the rest was after `after_s`; only what was seen."""
         seen: dict[str, float] = {}
         if self.memory_bytes:
             seen["gpu_peak_bytes"] = max(self.memory_bytes)
-        for name in ("busy", "power_w", "clock_mhz"):
+        for name in ("busy", "power_w", "clock_mhz", "tensor_busy"):
             samples: list[Sample] = getattr(self, name)
             if values := [value for at_s, value in samples if at_s > after_s]:
                 seen[f"gpu_{name}"] = fmean(values)
@@ -93,10 +99,13 @@ def watching(gpus: Sequence[str], program: str = PROGRAM) -> Iterator[GpuUse]:
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     lines = process.stdout
+    counters = TensorCores(gpus)
 
     def read() -> None:
-        for line in lines:
+        for i, line in enumerate(lines):
             use.add(line)
+            if i % len(gpus) == len(gpus) - 1:  # a line for each GPU
+                use.add_tensor_busy(counters.read())
 
     reader = threading.Thread(target=read, name="novum-gpu", daemon=True)
     reader.start()
@@ -107,6 +116,7 @@ def watching(gpus: Sequence[str], program: str = PROGRAM) -> Iterator[GpuUse]:
         process.wait()
         reader.join()
         lines.close()
+        counters.close()
 
 
 def require_free(

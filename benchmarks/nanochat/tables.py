@@ -29,7 +29,7 @@ from novum.evals.significance.distributions import t_isf, t_sf
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 KEPT = (
     *("startup_s", "used_s", "collect_s", "load_s", "answered_s", "score_s", "graded_s", "trial_s"),
-    *("gpu_peak_bytes", "gpu_busy", "gpu_power_w", "gpu_clock_mhz"),
+    *("gpu_peak_bytes", "gpu_busy", "gpu_tensor_busy", "gpu_power_w", "gpu_clock_mhz"),
     *("cpu_s", "peak_bytes", "artifact_bytes"),
 )
 Trial = Mapping[str, Any]
