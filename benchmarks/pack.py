@@ -108,6 +108,8 @@ class Profile(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=T
     noise_trials: int = Field(default=5, ge=2)
     """Baseline trials before any search."""
     fidelities: dict[str, Fidelity] = {}
+    max_jump: float | None = Field(default=None, gt=0)
+    """In place of the manifest's, where this size has other starts."""
     requirements: dict[str, Requirement] = {}
     """By the name of the observed value: without it the metric does not count."""
     starts: tuple[str, ...] = ()

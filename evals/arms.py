@@ -16,6 +16,9 @@ from novum.lab.records import Purpose, Split, Trial, TrialStatus
 
 UNSELECTED = frozenset({Purpose.NOISE, Purpose.RACE})
 """Purposes whose trials were not looked at before it was decided to keep them."""
+SEALED = frozenset({Purpose.CONFIRM, Purpose.CERTIFY})
+"""The same on the sealed split, where nothing is selected."""
+SPLITS: tuple[Split, ...] = ("search", "sealed")
 TESTING = (Purpose.RACE, Purpose.CONFIRM, Purpose.CERTIFY)
 """Purposes whose trials decide."""
 
@@ -72,13 +75,23 @@ def stage_arms(facts: Facts, purpose: Purpose, split: Split) -> Arms:
     )
 
 
-def reference_trials(facts: Facts) -> tuple[Trial, ...]:
+def reference_trials(facts: Facts, split: Split = "search") -> tuple[Trial, ...]:
     """Unselected trials of the reference: what a first trial is compared with."""
+    unselected = UNSELECTED if split == "search" else SEALED
     return _distinct(
-        t
-        for t in comparable(facts, "search")
-        if t.tree == facts.reference and t.purpose in UNSELECTED
+        t for t in comparable(facts, split) if t.tree == facts.reference and t.purpose in unselected
     )
+
+
+def beside_reference(facts: Facts) -> list[tuple[tuple[Trial, ...], tuple[Trial, ...]]]:
+    """By split, the candidate's trials that measure it and those of the reference beside them."""
+    mine = [t for t in own(facts) if t.purpose not in (Purpose.SMOKE, Purpose.SCREEN)]
+    if facts.terms.rules < 2:
+        return [(tuple(mine), reference_trials(facts))]
+    return [
+        (tuple(t for t in mine if t.split == split), reference_trials(facts, split))
+        for split in SPLITS
+    ]
 
 
 def noise_arms(facts: Facts) -> dict[str, tuple[Trial, ...]]:

@@ -27,6 +27,12 @@ from novum.lab.records import (
 )
 
 Aim = Literal["race", "confirm", "certify"]
+RULES = 2
+"""Version of the auditor's rules; what they said before stays, so that old bundles can be checked.
+
+2: a jump, and numbers that do not vary, are looked for on each split beside the reference's trials
+there. Before, trials of the search split were all they were compared with, and a claim has none.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,8 @@ class Terms:
     self_reported: bool = False
     requirements: dict[str, Requirement] = field(default_factory=dict)
     noise: Literal["absolute", "relative"] = "absolute"
+    rules: int = 1
+    """Version of the rules that hold; records from before there were versions have none."""
 
     @classmethod
     def of(cls, manifest: Manifest, profile: Profile) -> Terms:
@@ -54,7 +62,7 @@ class Terms:
             better=manifest.metric.better,
             win=manifest.win,
             guardrails=dict(manifest.guardrails),
-            max_jump=manifest.max_jump,
+            max_jump=profile.max_jump or manifest.max_jump,
             clock=profile.clock,
             budget_s=profile.budget_s,
             noise_trials=profile.noise_trials,
@@ -62,6 +70,7 @@ class Terms:
             self_reported=manifest.self_reported,
             requirements=dict(profile.requirements),
             noise=manifest.metric.noise,
+            rules=RULES,
         )
 
 

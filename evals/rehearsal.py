@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from novum.benchmarks.pack import Guardrail, Win
-from novum.evals.facts import Facts, Terms
+from novum.evals.facts import RULES, Facts, Terms
 from novum.lab.records import (
     Candidate,
     Kind,
@@ -28,6 +28,7 @@ TERMS = Terms(
     budget_s=1.0,
     noise_trials=5,
     floor=0.5,
+    rules=RULES,
 )
 PROPOSAL = Proposal("p1", 0, 1, "a better idea", Kind.ARCHITECTURE, ("base",), "playbook")
 CANDIDATE = Candidate("cand", "c0ffee", ("base",), "p1", "a better idea")

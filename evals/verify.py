@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from novum.benchmarks.harness import tree_hash
 from novum.errors import LedgerCorrupt
 from novum.evals.audit import judge
 from novum.evals.bundle import FORMAT, MANIFEST, pack_bundle, unpack_bundle
-from novum.evals.facts import Facts, Terms, load_facts
+from novum.evals.facts import RULES, Facts, Terms, load_facts
 from novum.lab.chain import GENESIS, Anchor, canonical, checked
 from novum.lab.codec import encode
 from novum.lab.counted import counted
@@ -77,6 +77,7 @@ def verify_bundle(path: Path) -> BundleReport:
         ("code", bundle.check_code),
         ("seeds", bundle.check_seeds),
         ("verdict", bundle.check_verdict),
+        ("rules", bundle.check_rules),
         ("claim", bundle.check_claim),
         ("isolation", bundle.check_isolation),
     )
@@ -234,6 +235,19 @@ class _Bundle:
         if steps != self.json("evidence.json"):
             raise _Broken("recomputed from the numbers, the steps of evidence differ")
         return f"{judgement.verdict.label}: {judgement.verdict.reason}"[:200]
+
+    def check_rules(self) -> str:
+        """Today's rules say of the numbers what those of the time said."""
+        facts = self.facts
+        if facts.terms.rules == RULES:
+            return f"version {RULES}, today's"
+        now = judge(replace(facts, terms=replace(facts.terms, rules=RULES)))
+        label = self.json("verdict.json")["label"]
+        said = f"judged by version {facts.terms.rules}"
+        if now.verdict is not None and now.verdict.label == label:
+            return f"{said}; by version {RULES}, today's, it is {label} too"
+        today = f"{now.verdict.label}: {now.verdict.reason}" if now.verdict else "undecided"
+        raise _Undecided(f"{said}; by version {RULES}, today's, it is {today}"[:300])
 
     def check_claim(self) -> str:
         """What the bundle claims on its first page is what it proves."""

@@ -176,6 +176,44 @@ def test_a_jump_too_good_to_be_true_is_quarantined() -> None:
     assert label(judge(searched(0.9).facts)) is Label.QUARANTINED
 
 
+def claimed(candidate: list[float], **terms: object) -> Builder:
+    """A final test of what was handed in: neither arm has a trial on the search split."""
+    b = Builder(aim="certify", terms=replace(TERMS, **terms))  # type: ignore[arg-type]
+    return b.race(candidate, Purpose.CERTIFY)
+
+
+def test_a_claim_without_any_search_is_held_against_the_reference_beside_it() -> None:
+    good, too_good = [1.8, 1.81, 1.79, 1.8], [0.9, 0.91, 0.89, 0.9]
+    assert label(judge(claimed(good).facts)) is Label.CONFIRMED
+    judgement = judge(claimed(too_good).facts)
+    assert label(judgement) is Label.QUARANTINED
+    assert judgement.verdict is not None and "+55." in judgement.verdict.reason
+    assert label(judge(claimed(too_good, max_jump=0.6).facts)) is Label.CONFIRMED
+    assert label(judge(claimed(too_good, rules=1).facts)) is Label.CONFIRMED, "as it was judged"
+
+
+def test_search_trials_do_not_stand_beside_sealed_ones() -> None:
+    """The sealed text may be harder or easier for all: only trials on one split compare."""
+    b = Builder(aim="certify").baseline().race([1.1, 1.11, 1.09, 1.1], Purpose.CERTIFY)
+    easier = [replace(t, metric=1.2) if t.split == "sealed" and t.tree == "base" else t
+              for t in b.facts.trials]  # fmt: skip
+    jump = next(
+        e for e in judge(replace(b.facts, trials=tuple(easier))).evidence if e.step == "physics"
+    )
+    assert jump.summary == "one step of +8.3% of the reference"
+
+
+def test_a_printed_number_that_never_varies_on_the_sealed_split_is_quarantined() -> None:
+    b = claimed([1.8] * 8, self_reported=True)
+    varied = [
+        replace(t, metric=2.0 + i / 100) if t.tree == "base" else t
+        for i, t in enumerate(b.facts.trials)
+    ]
+    judgement = judge(replace(b.facts, trials=tuple(varied)))
+    assert label(judgement) is Label.QUARANTINED
+    assert judgement.verdict is not None and "to the last digit" in judgement.verdict.reason
+
+
 def test_a_win_that_pays_with_a_guardrail_is_a_regression() -> None:
     b = searched(1.8)
     for value in (1.8, 1.81, 1.79, 1.8):

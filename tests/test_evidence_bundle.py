@@ -148,7 +148,8 @@ def test_a_bundle_proves_the_verdict_without_the_run(bundle: Path) -> None:
     report = verify_bundle(bundle)
     assert report.holds, report
     assert [f.name for f in report.findings if f.holds] == [
-        "container", "digests", "chain", "records", "order", "code", "seeds", "verdict", "claim",
+        "container", "digests", "chain", "records", "order", "code", "seeds", "verdict",
+        *("rules", "claim"),
     ]  # fmt: skip
     assert report.claim["label"] == "confirmed"
 
@@ -222,6 +223,16 @@ def test_the_commands_export_and_check_and_a_forgery_has_exit_code_four(
 def test_the_bundles_that_are_kept_with_results_hold(path: Path) -> None:
     report, text = check_evidence(path)
     assert report.holds and report.claim["label"] == "confirmed" and "BROKEN" not in text
+
+
+def test_a_bundle_of_older_rules_holds_and_tells_what_todays_would_say() -> None:
+    said = {path.stem: check_evidence(path)[0].findings for path in KEPT}
+    rules = {name: next(f for f in found if f.name == "rules") for name, found in said.items()}
+    assert (
+        rules["from-modern"].holds is True and "it is confirmed too" in rules["from-modern"].detail
+    )
+    assert rules["from-vanilla"].holds is None
+    assert "quarantined: one step of +58.3%" in rules["from-vanilla"].detail
 
 
 def test_what_is_not_there_is_said(recorded: Recorded, tmp_path: Path) -> None:
