@@ -32,6 +32,7 @@ RULES = 2
 
 2: a jump, and numbers that do not vary, are looked for on each split beside the reference's trials
 there. Before, trials of the search split were all they were compared with, and a claim has none.
+Guardrails are told in units.
 """
 
 

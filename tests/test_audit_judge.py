@@ -222,6 +222,12 @@ def test_a_win_that_pays_with_a_guardrail_is_a_regression() -> None:
     assert label(judge(b.facts)) is Label.REGRESSION
 
 
+def test_a_guardrail_is_told_in_units() -> None:
+    b = searched(1.8).race([1.8, 1.81, 1.79, 1.8])
+    record = next(e for e in judge(b.facts).evidence if e.step == "guardrails")
+    assert record.summary == "peak_bytes kept: better by 0 B, 20 B worse are allowed"
+
+
 def test_leaving_a_guardrail_out_is_no_way_past_it() -> None:
     b = Builder().baseline().add("cand", Purpose.SEARCH, [1.8], observed={})
     for value in (1.8, 1.81, 1.79, 1.8):

@@ -10,6 +10,7 @@ from novum.evals.evidence import RANK, found
 from novum.evals.facts import Facts
 from novum.evals.significance import guardrail
 from novum.lab.records import Evidence, Outcome, Purpose, Trial, TrialStatus
+from novum.lab.units import measured
 
 STEP = "guardrails"
 
@@ -36,11 +37,16 @@ def check_guardrails(facts: Facts) -> Evidence:
         result = guardrail(before, after, rail.margin, better=rail.better)
         said = {"kept": Outcome.PASS, "unsure": Outcome.NOTE, "violated": Outcome.FAIL}
         outcome = max(outcome, said[result.status], key=RANK.__getitem__)
-        lines.append(
-            f"{name} {result.status}: worse by {result.harm:.6g}, allowed {result.allowed:.6g}"
-        )
+        lines.append(f"{name} {result.status}: {_said(facts, name, result.harm, result.allowed)}")
     summary = "; ".join(lines) or "the pack has no guardrail that was measured in both arms"
     return found(facts.proposal.id, facts.candidate.tree, STEP, outcome, summary)
+
+
+def _said(facts: Facts, name: str, harm: float, allowed: float) -> str:
+    if facts.terms.rules < 2:
+        return f"worse by {harm:.6g}, allowed {allowed:.6g}"
+    way = "worse" if harm > 0 else "better"
+    return f"{way} by {measured(name, abs(harm))}, {measured(name, allowed)} worse are allowed"
 
 
 def _finished(trials: Iterable[Trial]) -> list[Trial]:

@@ -13,13 +13,14 @@ from markupsafe import Markup, escape
 
 from novum.app import plots, proposers, required
 from novum.app.ideas import Idea
-from novum.app.numbers import better_by, duration, moment, percent, percent_range, size
+from novum.app.numbers import better_by, duration, moment, percent, percent_range
 from novum.app.outcome import Outcome, outcome_of
 from novum.app.reading import Reading
 from novum.app.wording import MARKS, benchmark_of, one_line, readable
 from novum.errors import NovumError
 from novum.lab.counted import counted
 from novum.lab.records import Json
+from novum.lab.units import size
 
 MAX_IDEAS = 500
 DIFF_CHARS = 6_000

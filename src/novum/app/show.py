@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from novum.app.ideas import STEPS, Idea
-from novum.app.numbers import duration, measured, percent, percent_range, size
+from novum.app.numbers import duration, percent, percent_range
 from novum.app.reading import Reading
 from novum.app.wording import MARKS, one_line, readable
 from novum.errors import NovumError
 from novum.lab.codec import encode
 from novum.lab.counted import counted
 from novum.lab.records import Candidate, Evidence, Json, Outcome, Trial, TrialStatus, Verdict
+from novum.lab.units import measured, size
 
 OUTCOMES = {
     Outcome.PASS: ("pass", "green"),

@@ -10,7 +10,7 @@ from typing import Any
 from novum.agents.approvals import open_questions
 from novum.app import plots
 from novum.app.ideas import GOOD, STEPS, Idea
-from novum.app.numbers import duration, moment, percent, percent_range, size
+from novum.app.numbers import duration, moment, percent, percent_range
 from novum.app.outcome import outcome_of
 from novum.app.reading import Reading
 from novum.app.report import headline
@@ -18,6 +18,7 @@ from novum.app.web.watched import mark_of
 from novum.app.wording import NAMES, one_line, used_of
 from novum.lab.counted import counted
 from novum.lab.records import Json, Label, Purpose, Trial, TrialStatus
+from novum.lab.units import size
 
 N_VERDICTS = 8
 N_BOARD = 100
