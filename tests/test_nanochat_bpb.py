@@ -22,6 +22,7 @@ from novum.benchmarks.nanochat.probes import (
     probe_repeat,
     probe_suffix,
 )
+from novum.benchmarks.probes.language import difference
 from novum.lab.records import Outcome
 
 V, T = 50, 16
@@ -142,9 +143,34 @@ def test_a_model_that_reads_the_next_token_fails_the_suffix_probe(strength: floa
     assert probe_suffix(peek, ROWS, V, rng()).outcome is Outcome.FAIL
 
 
+@pytest.mark.parametrize("odd", [-1e38, 1e4, -1e4])
+def test_no_logit_makes_a_peek_look_small(odd: float) -> None:
+    """The spread of the logits is the model's to choose, with tokens that never come."""
+
+    def peek(tokens: Tokens) -> Logits:
+        logits = np.concatenate([bigram(tokens), np.full((*tokens.shape, 1), -40, np.float32)], 2)
+        logits[:, :-1, :V] += 0.02 * np.eye(V, dtype=np.float32)[tokens[:, 1:]]
+        if odd > 0:
+            logits[..., :V] += odd  # a common shift is worth nothing either
+        else:
+            logits[..., V] = odd
+        return logits
+
+    assert probe_suffix(peek, ROWS, V + 1, rng()).outcome is Outcome.FAIL
+    assert probe_repeat(peek, ROWS, V + 1, lambda: None).outcome is Outcome.PASS
+
+
+def test_what_nobody_expects_may_differ() -> None:
+    logits = bigram(ROWS)
+    for low in (-1e38, -1e9, -60.0):
+        a, b = logits.copy(), logits.copy()
+        a[..., 0], b[..., 0] = low, low / 2
+        assert difference(a, b) < 1e-6 < 0.5 < difference(logits, a)
+
+
 def test_a_model_that_reads_the_end_of_the_row_fails_the_suffix_probe() -> None:
     def from_the_end(tokens: Tokens) -> Logits:
-        return bigram(tokens) + (tokens[:, -1:, None] % 2).astype(np.float32)
+        return bigram(tokens) * (1 + 0.1 * (tokens[:, -1:, None] % 2)).astype(np.float32)
 
     assert probe_suffix(from_the_end, ROWS, V, rng()).outcome is Outcome.FAIL
 
@@ -190,7 +216,7 @@ def test_a_buffer_that_is_filled_again_does_not_hide_a_difference() -> None:
     calls = iter(range(100))
 
     def reuses(tokens: Tokens) -> Logits:
-        buffer[:] = bigram(tokens) + next(calls)
+        buffer[:] = bigram(tokens) * (1 + next(calls))
         return buffer
 
     assert probe_repeat(reuses, ROWS, V, lambda: None).outcome is Outcome.FAIL
@@ -198,6 +224,18 @@ def test_a_buffer_that_is_filled_again_does_not_hide_a_difference() -> None:
 
 def test_held_out_text_is_a_plain_value() -> None:
     assert HeldOut(TEXT.inputs, TEXT.targets, TEXT.weights, TEXT.n_bytes).n_bytes == TEXT.n_bytes
+
+
+def test_large_logits_are_not_rounded_in_a_models_favour() -> None:
+    torch = pytest.importorskip("torch", reason="pip install 'novum[train]' runs this")
+
+    def tied(tokens: Tokens) -> Logits:
+        """Every token equally likely; beside 2^30 the logarithm of their number is nothing."""
+        return np.full((*tokens.shape, V), 2.0**30, np.float32)
+
+    uniform = math.log2(V) * TEXT.weights.sum() / TEXT.n_bytes
+    for model in (tied, lambda tokens: torch.from_numpy(tied(tokens))):
+        assert bits_per_byte(model, TEXT, V, 4) == pytest.approx(uniform, rel=1e-6)
 
 
 def test_tensors_on_the_graders_device_are_graded_as_arrays_are() -> None:

@@ -1,8 +1,8 @@
 """Bits per byte of held-out text, computed by the grader from raw logits.
 
 The candidate's process sees input tokens and nothing else. Normalisation, targets, byte counts and
-sums happen here: in numpy and float64, or for logits on the grader's own GPU in torch, where the
-exponentials are summed in float32 and everything after that in float64.
+sums happen here, in numpy, or in torch for logits on the grader's own GPU: exponentials are taken
+in float32, of differences to the largest logit, and everything after that is float64.
 """
 
 from __future__ import annotations
@@ -121,7 +121,11 @@ def nats_of_tensor(logits: Logits, targets: Tokens) -> NDArray[np.float64]:
     for i, row in enumerate(logits):
         x = row.float()
         chosen = x.gather(-1, places[i, :, None])[:, 0]
-        nats[i] = x.logsumexp(-1).double() - chosen.double()
+        top = x.amax(-1, keepdim=True)
+        # not `logsumexp`: beside large logits it is rounded to their precision, in whose favour a
+        # model can arrange
+        total = (x - top).exp_().sum(-1, dtype=torch.float64)
+        nats[i] = total.log() - (chosen.double() - top[:, 0].double())
     return np.asarray(nats.cpu().numpy(), np.float64)
 
 

@@ -1,8 +1,8 @@
 """Questions to a trained language model that an honest one answers alike, whatever the order.
 
 Each probe is a pure function of a model, `tokens (B, T) -> logits (B, T, V)`, and of held-out rows.
-It asks more than once and compares; it never looks inside. Differences are judged as fractions of
-the spread of the logits: at `EXACT` a hidden dependence could be worth 0.003 nats at most.
+It asks more than once and compares; it never looks inside. Differences are those of
+log-probabilities: what a hidden dependence could be worth, at most `EXACT` nats.
 """
 
 from __future__ import annotations
@@ -12,11 +12,8 @@ from collections.abc import Callable
 import numpy as np
 
 from novum.benchmarks.nanochat.bpb import Logits, Model, Tokens, checked
-from novum.benchmarks.probes.language import copied, difference
+from novum.benchmarks.probes.language import EXACT, REORDERED, compared, copied, difference
 from novum.lab.records import Outcome, Probe
-
-EXACT = 1e-3  # same shapes, same kernels: an honest model repeats itself to the last bit
-REORDERED = 0.05  # another batch size takes other kernels; bfloat16 differs by up to 0.03
 
 
 def probe_suffix(model: Model, rows: Tokens, vocab_size: int, rng: np.random.Generator) -> Probe:
@@ -34,7 +31,7 @@ def probe_suffix(model: Model, rows: Tokens, vocab_size: int, rng: np.random.Gen
         changed[i, cut:] = other_suffix(rows, i, cut, vocab_size, rng)
     after = ask(model, changed, vocab_size)
     off = max(difference(before[i, :cut], after[i, :cut]) for i, cut in enumerate(cuts))
-    return verdict("suffix", off, EXACT, "later tokens move earlier logits: the model peeks")
+    return compared("suffix", off, EXACT, "later tokens move earlier logits: the model peeks")
 
 
 def other_suffix(
@@ -56,7 +53,7 @@ def probe_repeat(
     before = ask(model, rows, vocab_size)
     between()
     off = difference(before, ask(model, rows, vocab_size))
-    return verdict("repeat", off, EXACT, "a second reading differs: the model adapts or draws")
+    return compared("repeat", off, EXACT, "a second reading differs: the model adapts or draws")
 
 
 def probe_independence(
@@ -69,7 +66,7 @@ def probe_independence(
     row = int(rng.integers(len(rows)))
     alone = ask(model, rows[row : row + 1], vocab_size)[0]
     off = max(difference(together[order], shuffled), difference(together[row], alone))
-    return verdict("independence", off, REORDERED, "other rows of a batch move a row's logits")
+    return compared("independence", off, REORDERED, "other rows of a batch move a row's logits")
 
 
 def probe_floor(bpb: float, floor: float) -> Probe:
@@ -96,11 +93,3 @@ def ask(model: Model, rows: Tokens, vocab_size: int) -> Logits:
         BadLogits: the answer is not finite float32 of the right shape.
     """
     return copied(checked(model(rows), (*rows.shape, vocab_size)))
-
-
-def verdict(name: str, off: float, tolerance: float, failure: str) -> Probe:
-    """The outcome of a comparison."""
-    detail = {"difference": off, "tolerance": tolerance}
-    if off <= tolerance:
-        return Probe(name, Outcome.PASS, f"differs by {off:.2g} of the logits' spread", detail)
-    return Probe(name, Outcome.FAIL, f"{failure} ({off:.2g} of the logits' spread)", detail)
