@@ -19,7 +19,7 @@ from novum.benchmarks.probes.kernels import (
     probe_values,
 )
 from novum.benchmarks.probes.language import Logits, Model, Tokens
-from novum.lab.records import Outcome
+from novum.lab.records import Outcome, Probe
 
 V, ROWS, T, BATCH = 16, 32, 24, 8
 EYE = np.eye(V, dtype=np.float32)
@@ -151,6 +151,57 @@ def test_an_honest_model_passes_every_probe(load: Load) -> None:
 def test_a_dishonest_model_fails_the_probe_that_is_meant_for_it(load: Load, probe: str) -> None:
     for seed in range(5):
         assert outcomes(load, seed)[probe] is Outcome.FAIL
+
+
+def scored_and_fresh(scored: Model, fresh: Model, seed: int) -> list[Probe]:
+    """Both probes of a fresh process as on a GPU, where kernels may round otherwise."""
+    rows, rng = text(seed)[:, :-1], np.random.default_rng([seed, 1])
+    reading = language.Reading(scored(rows), np.zeros(rows.shape), 0.0)
+    loose = language.REORDERED
+    return [
+        language.probe_suffix(reading, fresh, rows, BATCH, rng, tolerance=loose),
+        language.probe_process(reading, fresh, rows, BATCH, rng, loose),
+    ]
+
+
+def rounded(seed: int) -> Model:
+    rng = np.random.default_rng(seed)
+    return lambda tokens: (
+        TABLE[tokens] + rng.uniform(-0.03, 0.03, (*tokens.shape, V)).astype(np.float32)
+    )
+
+
+def peeks_by(nats: float, noise: Model) -> Model:
+    def model(tokens: Tokens) -> Logits:
+        logits = noise(tokens)
+        logits[:, :-1] += np.float32(nats) * EYE[tokens[:, 1:]]
+        return logits
+
+    return model
+
+
+def test_roundings_of_another_kernel_pass_and_a_peek_among_them_does_not() -> None:
+    for seed in range(5):
+        honest_ones = scored_and_fresh(rounded(seed), rounded(seed + 100), seed)
+        assert [p.outcome for p in honest_ones] == [Outcome.PASS] * 2, honest_ones
+        for nats in (0.06, 0.1):
+            peek = peeks_by(nats, rounded(seed))
+            suffix, _ = scored_and_fresh(peek, peeks_by(nats, rounded(seed + 100)), seed)
+            assert suffix.outcome is Outcome.FAIL, "both processes peek"
+            suffix, process = scored_and_fresh(peek, rounded(seed + 100), seed)
+            assert process.outcome is suffix.outcome is Outcome.FAIL, "the scored one peeks"
+
+
+def test_answers_on_the_graders_own_gpu_are_questioned_as_arrays_are() -> None:
+    torch = pytest.importorskip("torch", reason="pip install 'novum[train]' runs this")
+
+    def tensors(model: Model) -> Model:
+        return lambda tokens: torch.from_numpy(model(tokens)).half()
+
+    honest_ones = scored_and_fresh(tensors(rounded(1)), tensors(rounded(2)), 1)
+    assert [p.outcome for p in honest_ones] == [Outcome.PASS] * 2, honest_ones
+    peek = tensors(peeks_by(0.1, rounded(1)))
+    assert [p.outcome for p in scored_and_fresh(peek, tensors(rounded(2)), 1)] == [Outcome.FAIL] * 2
 
 
 def test_another_end_keeps_the_beginning_and_goes_on_as_the_text_does() -> None:
