@@ -8,6 +8,7 @@ import subprocess
 import textwrap
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ import psutil
 import pytest
 
 from novum.benchmarks.harness import harness_digest, run_trial, tree_hash
+from novum.benchmarks.harness.seeds import told_seed
 from novum.benchmarks.pack import Profile, load_pack
 from novum.benchmarks.protocol import (
     Graded,
@@ -188,6 +190,19 @@ def test_the_same_seed_gives_the_same_metric_and_another_one_does_not(toy: Toy) 
     first, second, other = (toy.trial(START + SAVE, seed=seed) for seed in (3, 3, 4))
     assert first.metric == second.metric != other.metric
     assert first.artifact == second.artifact != other.artifact
+
+
+def test_a_candidate_is_not_told_the_seed_that_its_grader_draws_from(toy: Toy) -> None:
+    """With the seed, the pack's questions could be drawn and answered while it trains."""
+    seen = set()
+    for seed in range(7, 12):
+        claim = "harness.claim('seed', float(run.seed))\n"
+        told = toy.trial(START + claim + SAVE, seed=seed).claimed["seed"]
+        assert told == told_seed(seed) != seed and 0 <= told < 1 << 16
+        seen.add(told)
+    assert len(seen) == 5
+    n_alike = Counter(told_seed(seed) for seed in range(1 << 20))
+    assert min(n_alike.values()) >= 2 and len(n_alike) == 1 << 16
 
 
 def test_settings_are_known_before_the_start_and_the_threads_are_those_of_the_slot(

@@ -16,6 +16,7 @@ from novum.benchmarks.harness import artifact as artifacts
 from novum.benchmarks.harness import devices, gate, gpu_watch, score, wire
 from novum.benchmarks.harness.compile_cache import cache_variables
 from novum.benchmarks.harness.scratch import lay_covers, lay_out
+from novum.benchmarks.harness.seeds import told_seed
 from novum.benchmarks.harness.shared_memory import DataStore, sealed_arrays
 from novum.benchmarks.pack import Profile
 from novum.benchmarks.protocol import (
@@ -152,7 +153,7 @@ class Stages:
                     self.observed["score_peak_bytes"] = float(ended.peak_bytes)
 
     def _run_stage(self, plan: RunPlan) -> RunOutcome:
-        folder = self._stage_folder("run")
+        folder, seed = self._stage_folder("run"), told_seed(self.request.seed)
         self._covers = lay_covers(folder / "covers", plan.covers)
         lay_out(folder / "candidate", self.request.files)
         (folder / "output").mkdir()
@@ -161,7 +162,7 @@ class Stages:
         mounts += (Mount(folder / "output", OUTPUT, writable=True),)
         info = {
             **plan.info,
-            **({"stream": True} if plan.stream is not None else {"seed": self.request.seed}),
+            **({"stream": True} if plan.stream is not None else {"seed": seed}),
             "device": self.device,
             "budget_s": plan.budget_s,
             "clock": plan.clock,
@@ -180,7 +181,7 @@ class Stages:
                 listener,
                 plan,
                 info=info,
-                seed=self.request.seed,
+                seed=seed,
                 output=self._sandbox.visible(folder / "output", mounts),
                 arrays=arrays,
                 note=self.phase,
