@@ -70,6 +70,8 @@ def test_a_torch_candidate_trains_and_answers_on_its_device(
             on_device = torch.full((2, 3), float("nan"), dtype=torch.float16, device=device)
             session.call("", [questions], on_device, timeout_s=60)
             assert np.abs(on_device.float().cpu().numpy() - answers).max() < 0.01
+            session.call("", [np.full((2, 3), -1e9)], on_device, timeout_s=60)
+            assert (on_device == -65504).all(), "a mask fits into float16 at its end"
             error = float(np.abs(answers - questions - 7.0).max())
             return Graded(error, {"call_s": min(seconds)})
 

@@ -80,7 +80,15 @@ class TorchTensors:
         if result.is_cuda:
             self._pin(target)
         # converted where it lies: across devices torch would do it on one core of the host
-        target.copy_(result.detach().to(target.dtype))
+        target.copy_(self._narrowed(result.detach(), target.dtype))
+
+    def _narrowed(self, result: Any, dtype: Any) -> Any:
+        """The result in another type; what float16 cannot hold, as a mask of -1e9, at its end."""
+        narrowed = result.to(dtype)
+        if dtype is self._torch.float16 and result.dtype is not dtype:
+            largest = self._torch.finfo(dtype).max
+            narrowed.clamp_(-largest, largest)
+        return narrowed
 
     def _pin(self, target: Any) -> None:
         """Let the GPU write into a large buffer by itself; where it may not, copies are slower."""

@@ -52,6 +52,7 @@ from novum.errors import PackError
 from novum.lab.records import Probe
 
 SMOKE_ROWS = 16
+SUFFIX_ROUNDS = 6  # who peeks at one place in a hundred is met by five trials of 16 rows: 99 %
 # tables and activations of many sizes come and go: fixed segments leave gaps that nothing fits
 GPU_VARIABLES = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
 WALL_PER_CPU_S = 6.0  # a crowded core gives a process a sixth of its time; then it is the machine
@@ -265,7 +266,7 @@ def question_again(
     tolerance = EXACT if device == "cpu" else REORDERED
     n = len(kept.rows)
     probes = (
-        language.probe_suffix(reading, fresh, kept.rows, n, rng, tolerance=tolerance),
+        language.probe_suffix(reading, fresh, kept.rows, n, rng, SUFFIX_ROUNDS, tolerance),
         language.probe_process(reading, fresh, kept.rows, n, rng, tolerance),
     )
     return tuple(replace(p, name=f"fresh-{p.name}") for p in probes)
