@@ -205,15 +205,27 @@ def outline(facts: Facts) -> dict[str, Any]:
 
     The records themselves, and what came of earlier ideas, are in the ledger already.
     """
+    terms = _adapter_of_terms().dump_python(facts.terms, mode="json")
+    if facts.terms.rules == 1:  # a run from then, made again, has to record what it did
+        del terms["rules"]
     return {
         "aim": facts.aim,
         "reference": facts.reference,
-        "terms": _adapter_of_terms().dump_python(facts.terms, mode="json"),
+        "terms": terms,
         "trials": [t.id for t in facts.trials],
         "static": [e.id for e in facts.static],
         "n_history": len(facts.history),
         "n_ideas": facts.n_ideas,
     }
+
+
+def load_terms(data: Any) -> Terms:
+    """Recorded terms; what a later version added stands at its default in an older record.
+
+    Raises:
+        pydantic.ValidationError: a key is missing or of another type.
+    """
+    return _adapter_of_terms().validate_python(data)
 
 
 def load_facts(data: Any) -> Facts:

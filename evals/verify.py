@@ -13,13 +13,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from novum.benchmarks.harness import tree_hash
 from novum.errors import LedgerCorrupt
 from novum.evals.audit import judge
 from novum.evals.bundle import FORMAT, MANIFEST, pack_bundle, unpack_bundle
-from novum.evals.facts import RULES, Facts, Terms, load_facts
+from novum.evals.facts import RULES, Facts, load_facts, load_terms
 from novum.lab.chain import GENESIS, Anchor, canonical, checked
 from novum.lab.codec import encode
 from novum.lab.counted import counted
@@ -168,7 +166,7 @@ class _Bundle:
             raise _Broken("the reference is not the one that the verdict was computed from")
         if outline["trials"] != [t.id for t in facts.trials]:
             raise _Broken("the trials are not those that the verdict was computed from")
-        if _terms(outline["terms"]) != facts.terms:
+        if load_terms(outline["terms"]) != facts.terms:
             raise _Broken("the terms are not those that the verdict was computed from")
         if (outline["aim"], outline["n_ideas"], outline["n_history"]) != (
             facts.aim,
@@ -323,11 +321,6 @@ def _trial(body: Json) -> Trial:
     from novum.lab.codec import decode
 
     return decode(Trial, body)
-
-
-def _terms(recorded: Json) -> Terms:
-    """Recorded terms; what a later version added stands at its default in an older record."""
-    return TypeAdapter(Terms).validate_python(recorded)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> Json:

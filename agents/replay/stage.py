@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +15,7 @@ from novum.agents.replay.parts import NoSandbox, RecordedBlobs
 from novum.agents.search.findings import Findings
 from novum.agents.search.registry import make_policy
 from novum.benchmarks.pack import find_pack
+from novum.evals.facts import load_terms
 from novum.lab.archive import Archive
 from novum.lab.ledger import Ledger
 from novum.lab.records import Event
@@ -58,7 +60,7 @@ def make_lab(
     clock: Callable[[], float],
     **more: Any,
 ) -> Lab:
-    """A lab on the scratch folder; harness, hardware and slots are those of the recording."""
+    """A lab on the scratch folder; harness, hardware, slots and rules are the recording's."""
     pack = find_pack(settings.benchmark)
     profile = pack.profile(settings.profile)
     start = settings.start or pack.starts_of(profile)[0]
@@ -70,7 +72,7 @@ def make_lab(
         gpus_per_trial=profile.gpus,
     )
     budget.started_s = events[0].at_s
-    return Lab(
+    lab = Lab(
         run=copy,
         ledger=ledger,
         archive=Archive.create(copy.archive_path),
@@ -96,3 +98,8 @@ def make_lab(
         clock=clock,
         **more,
     )
+    outlines = (e.payload for e in events if e.kind == "facts")
+    if (outline := next(outlines, None)) is not None:
+        # how a test is laid out is the run's settings'; the auditor's rules are those of the time
+        lab.terms = replace(load_terms(outline["terms"]), win=lab.terms.win)
+    return lab

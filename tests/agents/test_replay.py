@@ -18,6 +18,7 @@ from novum.agents.outside import packed
 from novum.agents.replay.verify import Verification, verify
 from novum.agents.research import work
 from novum.errors import LedgerCorrupt, RecordingMiss
+from novum.evals import facts
 from novum.lab.records import Directive, Kind, Label, Lesson, Purpose, TrialStatus
 from novum.lab.run import RunFolder
 from novum.memory.chroma import ChromaMemory
@@ -74,6 +75,19 @@ async def test_a_run_of_two_threads_is_made_again_event_by_event(recorded: Any) 
         asked = [p for p in ledger.proposals() if p.thread >= 0 and "retest" not in p.move]
     assert found.n_answers == n_recorded["answer"] >= 2 * len(asked) > 0
     assert found.n_steps == n_recorded["step"] and found.n_trials == n_recorded["trial.ended"]
+
+
+async def test_a_run_of_older_rules_is_made_again_by_them(
+    recorded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as then:
+        then.setattr(facts, "RULES", 1)
+        folder = await recorded(n_threads=1, budget={"experiments": 2})
+    with folder.ledger(read_only=True) as ledger:
+        outlines = [e.payload for e in ledger.events(kinds=["facts"])]
+    assert outlines and all("rules" not in outline["terms"] for outline in outlines)
+    found = await check(folder)
+    assert found.is_whole, found.problem
 
 
 async def test_what_the_machine_would_not_have_done_is_the_first_divergence(
