@@ -168,7 +168,7 @@ def test_an_unknown_split_or_kind_or_event_is_bad_usage(pack: Path) -> None:
     said = novum("evaluate", "one", "--pack", str(pack), "--split", "other")
     assert said.exit_code == 2 and "there is search, and sealed" in said.stderr
     said = novum("replay", "--demo", "--kind", "other")
-    assert said.exit_code == 2 and "there is answer, candidate" in said.stderr
+    assert said.exit_code == 2 and "answer, candidate" in said.stderr
     said = novum("replay", "--demo", "--event", "99999")
     assert said.exit_code == 2 and "numbered from 1 to" in said.stderr
 
