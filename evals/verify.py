@@ -6,6 +6,7 @@ Needs the bundle and this package only: no run, no ledger, no network, no device
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -47,6 +48,12 @@ class BundleReport:
     def holds(self) -> bool:
         """Whether no check failed."""
         return all(f.holds is not False for f in self.findings)
+
+
+LAST_DIGITS = 1e-9
+NAMED_BY_CONTENT = frozenset({"id", "evidence"})
+"""Names that follow from the content to its last digit; that it is the recorded one is the chain's
+to prove."""
 
 
 class _Broken(Exception):
@@ -225,12 +232,15 @@ class _Bundle:
         judgement = judge(self.facts)
         if judgement.verdict is None:
             raise _Broken(f"the numbers give no verdict: {judgement.decision}")
-        recorded = self.json("verdict.json")
+        recorded, evidence = self.json("verdict.json"), self.json("evidence.json")
         again = json.loads(json.dumps(encode(judgement.verdict)))
-        if different := sorted(k for k in again if again[k] != recorded.get(k)):
+        names = again.keys() - NAMED_BY_CONTENT
+        if different := sorted(k for k in names if not alike(again[k], recorded.get(k))):
             raise _Broken(f"recomputed from the numbers, {', '.join(different)} differ")
         steps = json.loads(json.dumps([encode(e) for e in judgement.evidence]))
-        if steps != self.json("evidence.json"):
+        if [e["id"] for e in evidence] != recorded["evidence"] or not alike(
+            [_unnamed(step) for step in steps], [_unnamed(step) for step in evidence]
+        ):
             raise _Broken("recomputed from the numbers, the steps of evidence differ")
         return f"{judgement.verdict.label}: {judgement.verdict.reason}"[:200]
 
@@ -321,6 +331,24 @@ def _trial(body: Json) -> Trial:
     from novum.lab.codec import decode
 
     return decode(Trial, body)
+
+
+def _unnamed(step: Json) -> Json:
+    return {k: v for k, v in step.items() if k not in NAMED_BY_CONTENT}
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Whether two values are the same but for the last digits of fractions.
+
+    Those depend on the machine: Python sums otherwise since 3.12, numpy by the processor.
+    """
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(alike(a[k], b[k]) for k in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(alike, a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return a == b or math.isclose(a, b, rel_tol=LAST_DIGITS)
+    return type(a) is type(b) and bool(a == b)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> Json:

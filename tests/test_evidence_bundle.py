@@ -225,6 +225,16 @@ def test_the_bundles_that_are_kept_with_results_hold(path: Path) -> None:
     assert report.holds and report.claim["label"] == "confirmed" and "BROKEN" not in text
 
 
+def test_only_the_last_digits_of_fractions_may_differ() -> None:
+    from novum.evals.verify import alike
+
+    gain = {"gain": 0.1 + 0.2, "n": 2, "said": ["accept", None]}
+    assert alike(gain, gain | {"gain": 0.3})
+    for other in ({"gain": 0.3001}, {"n": 3}, {"n": 2.0}, {"n": True}, {"said": ["accept"]}):
+        assert not alike(gain, gain | other)
+    assert not alike(float("nan"), 1.0) and not alike(gain, gain | {"more": 1})
+
+
 def test_a_bundle_of_older_rules_holds_and_tells_what_todays_would_say() -> None:
     said = {path.stem: check_evidence(path)[0].findings for path in KEPT}
     rules = {name: next(f for f in found if f.name == "rules") for name, found in said.items()}
