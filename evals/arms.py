@@ -45,6 +45,11 @@ def own(facts: Facts, *purposes: Purpose) -> tuple[Trial, ...]:
     return tuple(t for t in facts.own if not purposes or t.purpose in purposes)
 
 
+def measured(facts: Facts) -> tuple[Trial, ...]:
+    """Settled trials of the candidate in this experiment whose metric says how good it is."""
+    return tuple(t for t in own(facts) if t.purpose not in (Purpose.SMOKE, Purpose.SCREEN))
+
+
 def measuring(facts: Facts) -> tuple[str, str] | None:
     """Harness digest and hardware class of the candidate's latest trial."""
     trials = [t for t in facts.own if t.purpose is not Purpose.SMOKE]
@@ -85,9 +90,9 @@ def reference_trials(facts: Facts, split: Split = "search") -> tuple[Trial, ...]
 
 def beside_reference(facts: Facts) -> list[tuple[tuple[Trial, ...], tuple[Trial, ...]]]:
     """By split, the candidate's trials that measure it and those of the reference beside them."""
-    mine = [t for t in own(facts) if t.purpose not in (Purpose.SMOKE, Purpose.SCREEN)]
+    mine = measured(facts)
     if facts.terms.rules < 2:
-        return [(tuple(mine), reference_trials(facts))]
+        return [(mine, reference_trials(facts))]
     return [
         (tuple(t for t in mine if t.split == split), reference_trials(facts, split))
         for split in SPLITS

@@ -22,7 +22,7 @@ from novum.evals.bundle import MANIFEST, export_bundle, reseal, unpack_bundle
 from novum.evals.evidence import found
 from novum.evals.facts import Facts, outline
 from novum.evals.rehearsal import TERMS
-from novum.evals.verify import render_report, verify_bundle
+from novum.evals.verify import alike, render_report, verify_bundle
 from novum.lab.ledger import Ledger
 from novum.lab.records import Candidate, Kind, Outcome, Proposal, Purpose, Split, TrialStatus
 from novum.lab.run import RunFolder
@@ -226,8 +226,6 @@ def test_the_bundles_that_are_kept_with_results_hold(path: Path) -> None:
 
 
 def test_only_the_last_digits_of_fractions_may_differ() -> None:
-    from novum.evals.verify import alike
-
     gain = {"gain": 0.1 + 0.2, "n": 2, "said": ["accept", None]}
     assert alike(gain, gain | {"gain": 0.3})
     for other in ({"gain": 0.3001}, {"n": 3}, {"n": 2.0}, {"n": True}, {"said": ["accept"]}):

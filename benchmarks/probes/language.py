@@ -95,12 +95,10 @@ def probe_suffix(
             answer = fresh(altered[chosen])
             for k, row in enumerate(chosen):
                 cut = int(cuts[row])
-                before, after = reading.logits[row, :cut], answer[k, :cut]
-                this = difference(before, after)
-                if this > off:
+                change = changes(reading.logits[row, :cut], answer[k, :cut])
+                if (this := largest(change)) > off:
                     off, worst = this, (int(row), cut)
-                if this < float("inf"):
-                    gains.append(gained(before, after, rows[row, 1 : cut + 1]))
+                gains += gained(change, rows[row, 1 : cut + 1])
     failure = f"tokens from position {worst[1]} on move earlier logits: the model peeks"
     probe = compared("suffix", off, tolerance, failure)
     return unfavoured(probe, gains, "the model peeks", [gain[-1] for gain in gains])
@@ -118,11 +116,10 @@ def probe_process(
     off = 0.0
     gains: list[NDArray[np.float64]] = []
     for chosen in _batches(len(rows), batch, rng)[:2]:
-        answer = fresh(rows[chosen])
-        off = max(off, difference(reading.logits[chosen], answer))
-        if off < float("inf"):
-            pairs = zip(chosen, answer, strict=True)
-            gains += [gained(reading.logits[i, :-1], new[:-1], rows[i, 1:]) for i, new in pairs]
+        for row, answer in zip(chosen, fresh(rows[chosen]), strict=True):
+            change = changes(reading.logits[row], answer)
+            off = max(off, largest(change))
+            gains += gained(change, rows[row, 1:])
     failure = "a fresh process answers otherwise: the model depends on neighbours, order or chance"
     return unfavoured(compared("process", off, tolerance, failure), gains, "the model adapts")
 
@@ -157,11 +154,9 @@ def probe_membership(held_out_nats: float, training_nats: float, spread: float) 
 
 def nats_of(logits: Logits, targets: Tokens) -> NDArray[np.float64]:
     """Loss of every position, normalised here: `(rows, T, V)` and `(rows, T)` to `(rows, T)`."""
-    x = logits.astype(np.float64)
-    x -= x.max(axis=-1, keepdims=True)
-    total = np.log(np.exp(x).sum(axis=-1))
-    picked = np.take_along_axis(x, targets[..., None].astype(np.int64), axis=-1)[..., 0]
-    return np.asarray(total - picked, dtype=np.float64)
+    places = targets[..., None].astype(np.int64)
+    nats: NDArray[np.float64] = -np.take_along_axis(log_softmax(logits), places, axis=-1)[..., 0]
+    return nats
 
 
 def other_end(rows: Tokens, row: int, cut: int, rng: np.random.Generator) -> Tokens:
@@ -187,31 +182,46 @@ def difference(a: Logits, b: Logits) -> float:
     No scale is taken from the answers: one logit of -1e30 for a token that never comes would make
     every other difference look small.
     """
-    if a.shape != b.shape or not is_finite(b):
+    if a.ndim > 2 and a.shape == b.shape:  # one row at a time, to spare memory
+        return max((difference(x, y) for x, y in zip(a, b, strict=True)), default=0.0)
+    return largest(changes(a, b))
+
+
+def changes(a: Logits, b: Logits) -> Logits | None:
+    """By how many nats each token is likelier by the first of two answers `(T, V)`; `None` where
+    they do not compare."""
+    return expected(a) - expected(b) if a.shape == b.shape and is_finite(b) else None
+
+
+def largest(change: Logits | None) -> float:
+    """The largest of some changes, either way."""
+    if change is None:
         return float("inf")
-    if not math.prod(a.shape):
-        return 0.0
-    if a.ndim > 2:  # one row at a time, to spare memory
-        return max(difference(x, y) for x, y in zip(a, b, strict=True))
-    return float(abs(expected(a) - expected(b)).max())
+    return float(abs(change).max()) if math.prod(change.shape) else 0.0
+
+
+def gained(change: Logits | None, tokens: Tokens) -> list[NDArray[np.float64]]:
+    """Of changes `(T, V)`, those of tokens that came, from the first on; none where there are no
+    changes."""
+    if change is None:
+        return []
+    gain = change[np.arange(len(tokens)), tokens.astype(np.int64)]
+    return [np.asarray(gain if isinstance(gain, np.ndarray) else gain.cpu().numpy(), np.float64)]
 
 
 def expected(logits: Logits) -> Logits:
     """Log-probabilities of logits `(..., V)`, from `NEVER` to 0."""
     if not isinstance(logits, np.ndarray):
         return logits.float().log_softmax(-1).clamp_(min=NEVER)
-    x = logits.astype(np.float64)
+    return log_softmax(logits).clip(min=NEVER)
+
+
+def log_softmax(logits: Logits) -> NDArray[np.float64]:
+    """Log-probabilities of an array of logits `(..., V)`."""
+    x: NDArray[np.float64] = logits.astype(np.float64)
     x -= x.max(axis=-1, keepdims=True)
     x -= np.log(np.exp(x).sum(axis=-1, keepdims=True))
-    return x.clip(min=NEVER)
-
-
-def gained(before: Logits, after: Logits, tokens: Tokens) -> NDArray[np.float64]:
-    """By how many nats each token `(T,)` is likelier by one answer `(T, V)` than by the other."""
-    places = np.arange(len(tokens)), tokens.astype(np.int64)
-    one, other = (expected(logits)[places] for logits in (before, after))
-    gain = one - other
-    return np.asarray(gain if isinstance(gain, np.ndarray) else gain.cpu().numpy(), np.float64)
+    return x
 
 
 def unfavoured(

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable
 from statistics import fmean
 
-from novum.evals.arms import beside_reference, own, score
+from novum.evals.arms import beside_reference, measured, score
 from novum.evals.evidence import found
 from novum.evals.facts import Facts
-from novum.lab.records import Evidence, Outcome, Purpose, Trial
+from novum.lab.records import Evidence, Outcome, Trial
 
 STEP = "physics"
 
@@ -21,11 +21,7 @@ def check_physics(facts: Facts) -> Evidence:
     good the mean. The jump is that of the means on one split, as a fraction of the reference's.
     """
     terms = facts.terms
-    mine = [
-        (t.id, s)
-        for t in own(facts)
-        if t.purpose not in (Purpose.SMOKE, Purpose.SCREEN) and (s := score(t)) is not None
-    ]
+    mine = [(t.id, s) for t in measured(facts) if (s := score(t)) is not None]
     sign = 1.0 if terms.better == "higher" else -1.0
     if terms.floor is not None:
         floor = terms.floor
@@ -34,7 +30,7 @@ def check_physics(facts: Facts) -> Evidence:
             trial, value = beyond[0]
             line = f"{terms.metric} {value:.6g} is beyond {floor:.6g}, which cannot be reached"
             return _evidence(facts, Outcome.FAIL, line, [trial])
-    jumps = [_jump(facts, *trials) for trials in beside_reference(facts)]
+    jumps = [_jump(sign, *trials) for trials in beside_reference(facts)]
     known = [jump for jump in jumps if jump is not None]
     if not known:
         return _evidence(facts, Outcome.PASS, "nothing to compare yet", [])
@@ -51,14 +47,14 @@ def check_physics(facts: Facts) -> Evidence:
 
 
 def _jump(
-    facts: Facts, mine: Iterable[Trial], theirs: Iterable[Trial]
+    sign: float, mine: Iterable[Trial], theirs: Iterable[Trial]
 ) -> tuple[float, float] | None:
     """Gain as a share of the reference's mean, and in the metric's unit; `None` without both."""
     after, before = ([s for t in arm if (s := score(t)) is not None] for arm in (mine, theirs))
     if not after or not before:
         return None
     base = fmean(before)
-    gain = (1.0 if facts.terms.better == "higher" else -1.0) * (fmean(after) - base)
+    gain = sign * (fmean(after) - base)
     return gain / max(abs(base), 1e-12), gain
 
 

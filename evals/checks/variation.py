@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from novum.evals.arms import beside_reference, score
+from novum.evals.arms import beside_reference, measured, score
 from novum.evals.evidence import found
 from novum.evals.facts import Facts
 from novum.lab.counted import counted
@@ -30,7 +30,7 @@ def check_variation(facts: Facts) -> Evidence:
                 f"{len(theirs)} of the reference give {len(set(theirs))} values"
             )
     if not text:
-        mine = [s for trials, _ in beside_reference(facts) for s in _scores(trials)]
+        mine = _scores(measured(facts))
         text = f"{counted(len(set(mine)), 'value')} in {counted(len(mine), 'trial')}"
     return found(facts.proposal.id, facts.candidate.tree, STEP, outcome, text)
 
