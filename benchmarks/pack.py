@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, cast
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from novum.benchmarks.protocol import Grader
 from novum.errors import PackError, UnknownName, UsageError
@@ -84,6 +84,8 @@ class Profile(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=T
     """One size of the benchmark: what a trial may use."""
 
     name: str = ""
+    like: str = ""
+    """The profile whose settings hold where this one says nothing."""
     clock: Literal["wall", "cpu"] = "wall"
     budget_s: float = Field(gt=0)
     """Budget on the clock, from `start()` to the last byte saved."""
@@ -184,6 +186,42 @@ class Manifest(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=
     """Values beyond this (below, where lower is better) are quarantined as impossible."""
     max_jump: float = Field(default=0.5, gt=0)
     """A single-step gain above this fraction of the reference is quarantined."""
+
+    @field_validator("profiles", mode="before")
+    @classmethod
+    def complete(cls, profiles: Any) -> Any:
+        """Give each profile that is `like` another what it does not say itself."""
+        if not isinstance(profiles, dict):
+            return profiles
+        return {name: completed(name, profiles) for name in profiles}
+
+
+def completed(name: str, profiles: Mapping[str, Any]) -> Any:
+    """One profile's table over the one that it is `like`.
+
+    Raises:
+        ValueError: there is no such profile, or it is itself like another.
+    """
+    own = profiles[name]
+    like = own.get("like") if isinstance(own, dict) else None
+    if not like:
+        return own
+    base = profiles.get(like)
+    if not isinstance(base, dict) or like == name:
+        raise ValueError(f"profile {name} is like {like!r}, which is no other profile of this pack")
+    if base.get("like"):
+        raise ValueError(f"profile {name} is like {like}, which is itself like another")
+    return laid_over(base, own)
+
+
+def laid_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Two tables as one: `own` counts, and tables within them are treated alike."""
+    both = {
+        key: laid_over(base[key], own[key])
+        for key in base.keys() & own.keys()
+        if isinstance(base[key], dict) and isinstance(own[key], dict)
+    }
+    return {**base, **own, **both}
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,8 @@ class Options(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=T
     """Rows of a probe; as many as are scored at once, so that a model cannot tell them apart."""
     max_tokens: int = Field(default=1 << 20, gt=0)
     """Training tokens that the fastest candidate could read in the budget."""
+    max_epochs: float = Field(default=MAX_EPOCHS, gt=0)
+    """How often it may read its text: a corpus that would be read more often is refused."""
     bfloat16: bool = False
     """Whether the profile is meant for GPUs with bfloat16, and refuses others."""
     floor: float = Field(default=0.5, gt=0)
@@ -114,7 +116,7 @@ class Grader:
         """Prepare the corpus; see `Grader` of the protocol."""
         if self.data is None:
             data = prepare(self.options.data, self.cache)
-            require_epochs(data, self.options.max_tokens)
+            require_epochs(data, self.options.max_tokens, self.options.max_epochs)
             _, lengths = data.token_bytes()
             self.texts = {
                 name: cut_rows(data.tokens(name), lengths, self.options.context, data.n_bytes(name))
@@ -151,7 +153,7 @@ class Grader:
         observed = {"answered_s": model.answered_s, "graded_s": time.monotonic() - ended_s}
         observed["epochs_at_most"] = self.epochs_at_most(budget_s)
         if (epochs := outcome.claimed.get("epochs")) is not None:
-            probes += (probe_epochs(epochs, MAX_EPOCHS),)
+            probes += (probe_epochs(epochs, self.options.max_epochs),)
         return Graded(metric=bpb, observed=observed, probes=probes)
 
     @contextmanager

@@ -146,17 +146,17 @@ def prepare(plan: DataPlan, cache: Path) -> PreparedData:
     return data
 
 
-def require_epochs(data: PreparedData, max_tokens: int) -> None:
-    """Refuse a corpus that a candidate of this budget would read more than `MAX_EPOCHS` times.
+def require_epochs(data: PreparedData, max_tokens: int, max_epochs: float = MAX_EPOCHS) -> None:
+    """Refuse a corpus that a candidate of this budget would read more than `max_epochs` times.
 
     Raises:
         DataMissing: the training split is too small for the budget.
     """
     n_tokens = data.manifest.splits["train"].n_tokens
-    if max_tokens > MAX_EPOCHS * n_tokens:
+    if max_tokens > max_epochs * n_tokens:
         raise DataMissing(
             f"corpus {data.manifest.plan.corpus!r} has {n_tokens:,} training tokens and the budget "
-            f"reads up to {max_tokens:,}: more than {MAX_EPOCHS} epochs. N-gram tables would "
+            f"reads up to {max_tokens:,}: more than {max_epochs:g} epochs. N-gram tables would "
             "memorise it and the wrong idea would win. Take a larger corpus, raise "
             "`max_train_bytes`, or lower the budget."
         )
