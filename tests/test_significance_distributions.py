@@ -8,6 +8,7 @@ from scipy import stats
 from novum.evals.significance.distributions import (
     chi2_isf,
     chi2_sf,
+    f_sf,
     normal_isf,
     normal_sf,
     t_isf,
@@ -31,6 +32,14 @@ def test_chi_squared_agrees_with_scipy(df: float) -> None:
         assert chi2_sf(x, df) == pytest.approx(stats.chi2.sf(x, df), rel=1e-8, abs=1e-12)
     for p in (0.001, 0.2, 0.8, 0.999):
         assert chi2_isf(p, df) == pytest.approx(stats.chi2.isf(p, df), rel=1e-7)
+
+
+@pytest.mark.parametrize("df", DEGREES[:-1])
+def test_ratios_of_variances_agree_with_scipy(df: float) -> None:
+    for f in (1e-3, 0.5, 1.0, 17.0, 4e3):
+        for below in (1, 4, 30):
+            assert f_sf(f, df, below) == pytest.approx(stats.f.sf(f, df, below), rel=1e-7)
+    assert f_sf(inf, df, 3) == 0.0
 
 
 def test_the_normal_is_the_t_of_infinite_degrees() -> None:

@@ -72,6 +72,11 @@ def chi2_isf(p: float, df: float) -> float:
     return _fall_to(lambda x: chi2_sf(x, df), p)
 
 
+def f_sf(f: float, df_above: float, df_below: float) -> float:
+    """Upper tail of Fisher's F, a ratio of two variances with these degrees of freedom."""
+    return beta_cdf(df_below / (df_below + df_above * f), df_below / 2.0, df_above / 2.0)
+
+
 def beta_cdf(x: float, a: float, b: float) -> float:
     """Regularised incomplete beta function I_x(a, b).
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from novum.app import (
+    ablate_command,
     chat_commands,
     diff_commands,
     eval_commands,
@@ -60,6 +61,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     submit_commands.submit,
     mcp_commands.mcp,
     pack_commands.evaluate,
+    ablate_command.ablate,
     init_command.init,
     doctor,
 )

@@ -81,6 +81,11 @@ def given_by(
 
 
 def seconds(text: str | None) -> float | None:
+    """What a person calls a time, in seconds.
+
+    Raises:
+        UsageError: it is none.
+    """
     from novum.app.numbers import parse_duration
     from novum.errors import UsageError
 
