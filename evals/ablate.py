@@ -272,7 +272,7 @@ def table(rows: Sequence[Row], arms: Sequence[Arm], of: Measure) -> str:
 
     ranked = sorted(arms[1:], key=place)
     lines = [
-        f"| without | n | {of.name} | sd | worse by | 95 % interval | |",
+        f"| without | n | {of.name} | sd | worse by | 95 % interval | says |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         *(line(arm, trials[arm.name], of, found.get(arm.name)) for arm in (arms[0], *ranked)),
     ]

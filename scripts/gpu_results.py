@@ -1,0 +1,216 @@
+"""Measure again, on GPUs, what benchmarks/*/results say of language models, in a given time.
+
+    python3 scripts/gpu_results.py FOLDER --seconds 1700        with Novum installed or unpacked
+
+Two things, side by side: the claim of the speedrun, whose steps are chosen on the search split and
+which then goes through a run, and what each technique of nanochat's champion is worth. The claim
+has the first GPU; the ablation has the others, and all of them once the claim is through. What is
+known is in FOLDER at once. `--small` does the same with the profiles for CPUs, as a rehearsal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from novum.benchmarks.moves import set_constant
+from novum.benchmarks.pack import find_pack
+
+MARGIN = 0.15
+"""Nats by which a pilot's loss must lie below the target: several times its spread over seeds."""
+KEPT_S = 30
+"""Seconds at the end in which nothing is measured any more."""
+NOVUM = (sys.executable, "-m", "novum")
+
+
+class Try(NamedTuple):
+    """A pilot: steps to declare, and rows of the n-gram tables; `None` leaves a constant alone."""
+
+    steps: int
+    rows: int | None
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is measured: on GPUs, or small."""
+
+    speedrun: str
+    start: str
+    candidate: str
+    tries: tuple[Try, ...]
+    nanochat: str
+    nanochat_start: str
+    moves: tuple[str, ...]
+
+
+LARGE = Size(
+    "gpu1",
+    "naive_gpu",
+    "start/fast_gpu",
+    (Try(60, 32768), Try(40, 32768), Try(28, 32768)),
+    "gpu60",
+    "modern_gpu",
+    ("quarter_batch", "ngram_tables", "match_copy", "key_shift", "half_windows", "row_moments")
+    + ("lazy_tables", "normuon_gpu", "corpus_memory"),
+)
+SMALL = Size(
+    "cpu",
+    "naive",
+    "results/cpu/champion",
+    (Try(20, None), Try(12, None)),
+    "cpu",
+    "vanilla",
+    ("bigram_prior", "small_batch"),
+)
+
+
+class Machine:
+    """The places of a machine: its GPUs, or its cores where nothing needs a GPU."""
+
+    def __init__(self, is_small: bool) -> None:
+        self.cores = sorted(os.sched_getaffinity(0))
+        listed = () if is_small else listed_gpus()
+        self.n = len(listed) if not is_small else len(self.cores)
+        self.is_small = is_small
+
+    def start(self, places: Sequence[int], log: Path, *words: str) -> subprocess.Popen[bytes]:
+        """A program that sees these places only, with its output in a file."""
+        share = len(self.cores) // self.n
+        cores = [core for i in places for core in self.cores[i * share : (i + 1) * share]]
+        seen = {} if self.is_small else {"CUDA_VISIBLE_DEVICES": ",".join(map(str, places))}
+        with log.open("ab") as file:
+            command = ["taskset", "-c", ",".join(map(str, cores)), *words]
+            return subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | seen)
+
+
+def listed_gpus() -> list[str]:
+    """The driver's list, a line each."""
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+class Results:
+    """What is measured into one folder until a moment."""
+
+    def __init__(self, folder: Path, ends_s: float, size: Size, machine: Machine) -> None:
+        self.folder, self.ends_s, self.size, self.machine = folder, ends_s, size, machine
+        self.pack = find_pack("speedrun")
+
+    def left_s(self) -> int:
+        return int(self.ends_s - time.monotonic())
+
+    def say(self, text: str) -> None:
+        print(f"{self.left_s():5d} s left  {text}", flush=True)
+
+    def candidate(self, one: Try) -> Path:
+        """A folder with the candidate of these constants."""
+        text = (self.pack.folder / self.size.candidate / "train.py").read_text()
+        text = set_constant(text, "STEPS", one.steps)
+        if one.rows is not None:
+            text = set_constant(text, "NGRAM_ROWS", one.rows)
+        folder = self.folder / f"steps-{one.steps}"
+        folder.mkdir(exist_ok=True)
+        (folder / "train.py").write_text(text)
+        return folder
+
+    def pilot(self) -> Try:
+        """The fewest steps whose loss on the search split lies well below the target."""
+        target = self.pack.profile(self.size.speedrun).requirements["loss"].search or 0.0
+        found = {}
+        for one in self.size.tries:
+            log = self.folder / f"steps-{one.steps}.jsonl"
+            module = ("-m", "novum.benchmarks.evaluate", str(self.candidate(one)))
+            where = ("--pack", "speedrun", "--profile", self.size.speedrun, "--sandbox", "process")
+            cache = ("--cache", os.environ.get("NOVUM_PATHS__CACHE", "~/.cache/novum"))
+            words = (sys.executable, *module, *where, *cache, "--json")
+            self.machine.start([0], log, *words).wait()
+            row = last_row(log)
+            loss = row.get("observed", {}).get("loss")
+            self.say(f"pilot {one}: {row.get('status')}, {row.get('metric')} s, loss {loss}")
+            if loss is not None and loss <= target - MARGIN:
+                found[one] = row["metric"]
+        return min(found, key=lambda one: found[one]) if found else self.size.tries[0]
+
+    def claim(self) -> None:
+        """The speedrun's candidate through a run, and the bundle of its verdict."""
+        one = self.pilot()
+        name, runs = f"speedrun-{self.size.speedrun}", str(self.folder / "runs")
+        settings = ("--profile", self.size.speedrun, "--start", self.size.start, "--name", name)
+        alone = ("--brain", "external", "--experiments", "1", "--threads", "1", "--slots", "1")
+        rest = ("--noise", "needed", "--sandbox", "process", "--runs", runs, "--plain")
+        log = self.folder / "claim.log"
+        run = self.machine.start([0], log, *NOVUM, "run", "speedrun", *settings, *alone, *rest)
+        while not (self.folder / "runs" / name / "ledger.db").exists() and run.poll() is None:
+            time.sleep(0.2)
+        why = f"{one.steps} declared steps of the fast recipe reach the loss"
+        handed = ("submit", name, "--runs", runs, "--folder", str(self.candidate(one)), "--claim")
+        self.machine.start([0], log, *NOVUM, *handed, "--hypothesis", why).wait()
+        self.say(f"claim handed in: {one}")
+        run.wait()
+        bundle = str(self.folder / f"{name}.tar")
+        self.machine.start([0], log, *NOVUM, "evidence", name, "--runs", runs, "-o", bundle).wait()
+        self.say(f"claim: exit {run.returncode}")
+
+    def ablation(self, places: Sequence[int]) -> subprocess.Popen[bytes]:
+        """Rounds of the ablation; a second call goes on with the first one's file."""
+        start = ("--profile", self.size.nanochat, "--start", self.size.nanochat_start)
+        how = ("--trials", "3", "--sandbox", "process", "--wall", f"{self.left_s()}s")
+        file = ("-o", str(self.folder / "ablation.jsonl"))
+        log = self.folder / "ablation.log"
+        return self.machine.start(
+            places, log, *NOVUM, "ablate", *self.size.moves, *start, *how, *file
+        )
+
+    def measure(self) -> None:
+        """All of it."""
+        others = range(1, self.machine.n)
+        early = self.ablation(others) if others else None
+        self.claim()
+        if early is not None:
+            early.send_signal(signal.SIGINT)
+            early.wait()
+        if self.left_s() > 0:
+            self.say("the ablation has all places")
+            self.ablation(range(self.machine.n)).wait()
+        self.say("over")
+
+
+def last_row(path: Path) -> dict[str, Any]:
+    """The last line of a file that is an object; nothing where none is."""
+    for line in reversed(path.read_text().splitlines()):
+        if line.startswith("{"):
+            found: dict[str, Any] = json.loads(line)
+            return found
+    return {}
+
+
+def main() -> int:
+    """The command."""
+    as_it_is = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_it_is)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seconds", type=float, required=True, help="how long it may take")
+    parser.add_argument("--small", action="store_true", help="on CPUs, to see that it works")
+    said = parser.parse_args()
+    ends_s = time.monotonic() + said.seconds - KEPT_S
+    # Begun in the background, it would ignore interrupts, and so would what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    folder = said.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("NOVUM_COMPILE_CACHE", str(folder / "kernels"))
+    size = SMALL if said.small else LARGE
+    Results(folder, ends_s, size, Machine(said.small)).measure()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
