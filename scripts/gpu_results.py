@@ -147,13 +147,16 @@ class Results:
         settings = ("--profile", self.size.speedrun, "--start", self.size.start, "--name", name)
         alone = ("--brain", "external", "--experiments", "1", "--threads", "1", "--slots", "1")
         rest = ("--noise", "needed", "--sandbox", "process", "--runs", runs, "--plain")
+        rest += ("--wall", f"{self.left_s()}s")
         log = self.folder / "claim.log"
         run = self.machine.start([0], log, *NOVUM, "run", "speedrun", *settings, *alone, *rest)
-        while not (self.folder / "runs" / name / "ledger.db").exists() and run.poll() is None:
-            time.sleep(0.2)
         why = f"{one.steps} declared steps of the fast recipe reach the loss"
         handed = ("submit", name, "--runs", runs, "--folder", str(self.candidate(one)), "--claim")
-        self.machine.start([0], log, *NOVUM, *handed, "--hypothesis", why).wait()
+        while run.poll() is None:  # until the run has begun there is nothing to hand it in to
+            words = (*NOVUM, *handed, "--hypothesis", why)
+            if not self.machine.start([0], self.folder / "submit.log", *words).wait():
+                break
+            time.sleep(1)
         self.say(f"claim handed in: {one}")
         run.wait()
         bundle = str(self.folder / f"{name}.tar")
