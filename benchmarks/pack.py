@@ -28,6 +28,7 @@ from novum.benchmarks.protocol import Grader
 from novum.errors import PackError, UnknownName, UsageError
 from novum.lab.records import Better, Split
 from novum.sandboxes.protocol import Limits
+from novum.tables import laid_over
 
 ENTRY_POINTS = "novum.packs"
 
@@ -212,16 +213,6 @@ def completed(name: str, profiles: Mapping[str, Any]) -> Any:
     if base.get("like"):
         raise ValueError(f"profile {name} is like {like}, which is itself like another")
     return laid_over(base, own)
-
-
-def laid_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Two tables as one: `own` counts, and tables within them are treated alike."""
-    both = {
-        key: laid_over(base[key], own[key])
-        for key in base.keys() & own.keys()
-        if isinstance(base[key], dict) and isinstance(own[key], dict)
-    }
-    return {**base, **own, **both}
 
 
 @dataclass(frozen=True)

@@ -88,35 +88,28 @@ def arms_of(
             )
     if not names or len(set(names)) < len(names):
         raise UsageError("name the candidate's techniques, each once, in the order they apply.")
-    whole, lacking = assembled(start, playbook, names)
-    if lacking:
-        try:
-            apply_move(playbook[lacking[0]], assembled(start, playbook, before(names, lacking))[0])
-        except DoesNotApply as error:
-            raise UsageError(f"the techniques do not apply in this order: {error}") from error
+    whole, refused = assembled(start, playbook, names)
+    if refused:
+        why = next(iter(refused.values()))
+        raise UsageError(f"the techniques do not apply in this order: {why}")
     arms = [Arm(ALL, whole)]
     for name in names:
-        files, lost = assembled(start, playbook, [other for other in names if other != name])
-        arms.append(Arm(name, files, (name, *lost)))
+        files, refused = assembled(start, playbook, [other for other in names if other != name])
+        arms.append(Arm(name, files, (name, *refused)))
     return (*arms, Arm(START, dict(start), tuple(names))) if with_start else tuple(arms)
-
-
-def before(names: Sequence[str], lacking: Sequence[str]) -> Sequence[str]:
-    """The techniques that come before the first one that does not apply."""
-    return names[: names.index(lacking[0])]
 
 
 def assembled(
     start: Mapping[str, bytes], playbook: Mapping[str, Technique], names: Sequence[str]
-) -> tuple[Files, tuple[str, ...]]:
-    """A start with techniques applied in order, and the names of those that did not apply."""
-    files, lost = dict(start), []
+) -> tuple[Files, dict[str, str]]:
+    """A start with techniques applied in order, and why those did not apply that did not."""
+    files, refused = dict(start), {}
     for name in names:
         try:
             files = apply_move(playbook[name], files)
-        except DoesNotApply:
-            lost.append(name)
-    return files, tuple(lost)
+        except DoesNotApply as error:
+            refused[name] = str(error)
+    return files, refused
 
 
 async def measure(

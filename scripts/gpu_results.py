@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 
 from novum.benchmarks.moves import set_constant
 from novum.benchmarks.pack import find_pack
+from novum.sandboxes.executor import make_slots
+from novum.sandboxes.slots import Slot
 
 MARGIN = 0.15
 """Nats by which a pilot's loss must lie below the target: several times its spread over seeds."""
@@ -73,37 +75,24 @@ SMALL = Size(
 )
 
 
-class Machine:
-    """The places of a machine: its GPUs, or its cores where nothing needs a GPU."""
-
-    def __init__(self, is_small: bool) -> None:
-        self.cores = sorted(os.sched_getaffinity(0))
-        listed = () if is_small else listed_gpus()
-        self.n = len(listed) if not is_small else len(self.cores)
-        self.is_small = is_small
-
-    def start(self, places: Sequence[int], log: Path, *words: str) -> subprocess.Popen[bytes]:
-        """A program that sees these places only, with its output in a file."""
-        share = len(self.cores) // self.n
-        cores = [core for i in places for core in self.cores[i * share : (i + 1) * share]]
-        seen = {} if self.is_small else {"CUDA_VISIBLE_DEVICES": ",".join(map(str, places))}
-        with log.open("ab") as file:
-            command = ["taskset", "-c", ",".join(map(str, cores)), *words]
-            return subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | seen)
-
-
-def listed_gpus() -> list[str]:
-    """The driver's list, a line each."""
-    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+def start(places: Sequence[Slot], log: Path, *words: str) -> subprocess.Popen[bytes]:
+    """A program that sees the cores and GPUs of these places only, with its output in a file."""
+    cores = ",".join(str(core) for place in places for core in place.cores)
+    gpus = ",".join(gpu for place in places for gpu in place.gpus)
+    seen = {"CUDA_VISIBLE_DEVICES": gpus} if gpus else {}
+    with log.open("ab") as file:
+        command = ["taskset", "-c", cores, *words]
+        return subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | seen)
 
 
 class Results:
     """What is measured into one folder until a moment."""
 
-    def __init__(self, folder: Path, ends_s: float, size: Size, machine: Machine) -> None:
-        self.folder, self.ends_s, self.size, self.machine = folder, ends_s, size, machine
+    def __init__(self, folder: Path, ends_s: float, size: Size) -> None:
+        self.folder, self.ends_s, self.size = folder, ends_s, size
         self.pack = find_pack("speedrun")
+        self.profile = self.pack.profile(size.speedrun)
+        self.places = make_slots(self.profile.cores, self.profile.gpus)
 
     def left_s(self) -> int:
         return int(self.ends_s - time.monotonic())
@@ -124,7 +113,7 @@ class Results:
 
     def pilot(self) -> Try:
         """The fewest steps whose loss on the search split lies well below the target."""
-        target = self.pack.profile(self.size.speedrun).requirements["loss"].search or 0.0
+        target = self.profile.requirements["loss"].search or 0.0
         found = {}
         for one in self.size.tries:
             log = self.folder / f"steps-{one.steps}.jsonl"
@@ -132,7 +121,7 @@ class Results:
             where = ("--pack", "speedrun", "--profile", self.size.speedrun, "--sandbox", "process")
             cache = ("--cache", os.environ.get("NOVUM_PATHS__CACHE", "~/.cache/novum"))
             words = (sys.executable, *module, *where, *cache, "--json")
-            self.machine.start([0], log, *words).wait()
+            start(self.places[:1], log, *words).wait()
             row = last_row(log)
             loss = row.get("observed", {}).get("loss")
             self.say(f"pilot {one}: {row.get('status')}, {row.get('metric')} s, loss {loss}")
@@ -149,33 +138,31 @@ class Results:
         rest = ("--noise", "needed", "--sandbox", "process", "--runs", runs, "--plain")
         rest += ("--wall", f"{self.left_s()}s")
         log = self.folder / "claim.log"
-        run = self.machine.start([0], log, *NOVUM, "run", "speedrun", *settings, *alone, *rest)
+        run = start(self.places[:1], log, *NOVUM, "run", "speedrun", *settings, *alone, *rest)
         why = f"{one.steps} declared steps of the fast recipe reach the loss"
         handed = ("submit", name, "--runs", runs, "--folder", str(self.candidate(one)), "--claim")
         while run.poll() is None:  # until the run has begun there is nothing to hand it in to
             words = (*NOVUM, *handed, "--hypothesis", why)
-            if not self.machine.start([0], self.folder / "submit.log", *words).wait():
+            if not start(self.places[:1], self.folder / "submit.log", *words).wait():
                 break
             time.sleep(1)
         self.say(f"claim handed in: {one}")
         run.wait()
         bundle = str(self.folder / f"{name}.tar")
-        self.machine.start([0], log, *NOVUM, "evidence", name, "--runs", runs, "-o", bundle).wait()
+        start(self.places[:1], log, *NOVUM, "evidence", name, "--runs", runs, "-o", bundle).wait()
         self.say(f"claim: exit {run.returncode}")
 
-    def ablation(self, places: Sequence[int]) -> subprocess.Popen[bytes]:
+    def ablation(self, places: Sequence[Slot]) -> subprocess.Popen[bytes]:
         """Rounds of the ablation; a second call goes on with the first one's file."""
-        start = ("--profile", self.size.nanochat, "--start", self.size.nanochat_start)
+        where = ("--profile", self.size.nanochat, "--start", self.size.nanochat_start)
         how = ("--trials", "3", "--sandbox", "process", "--wall", f"{self.left_s()}s")
         file = ("-o", str(self.folder / "ablation.jsonl"))
         log = self.folder / "ablation.log"
-        return self.machine.start(
-            places, log, *NOVUM, "ablate", *self.size.moves, *start, *how, *file
-        )
+        return start(places, log, *NOVUM, "ablate", *self.size.moves, *where, *how, *file)
 
     def measure(self) -> None:
         """All of it."""
-        others = range(1, self.machine.n)
+        others = self.places[1:]
         early = self.ablation(others) if others else None
         self.claim()
         if early is not None:
@@ -183,7 +170,7 @@ class Results:
             early.wait()
         if self.left_s() > 0:
             self.say("the ablation has all places")
-            self.ablation(range(self.machine.n)).wait()
+            self.ablation(self.places).wait()
         self.say("over")
 
 
@@ -210,8 +197,7 @@ def main() -> int:
     folder = said.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("NOVUM_COMPILE_CACHE", str(folder / "kernels"))
-    size = SMALL if said.small else LARGE
-    Results(folder, ends_s, size, Machine(said.small)).measure()
+    Results(folder, ends_s, SMALL if said.small else LARGE).measure()
     return 0
 
 

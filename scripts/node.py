@@ -14,15 +14,15 @@ import argparse
 import compileall
 import hashlib
 import importlib.util
-import io
 import lzma
 import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -57,9 +57,8 @@ def pack(folder: Path, said: argparse.Namespace) -> None:
     found = pieces(folder)
     sums = [f"{digest(path.read_bytes())}  {path.name}\n" for path in found]
     (folder / SUMS).write_text("".join(sums))
-    total = sum(path.stat().st_size for path in found)
-    largest = max(path.stat().st_size for path in found)
-    print(f"{len(found)} pieces, {total / MIB:.1f} MiB, the largest {largest / MIB:.1f} MiB")
+    sizes = [path.stat().st_size / MIB for path in found]
+    print(f"{len(found)} pieces, {sum(sizes):.1f} MiB, the largest {max(sizes):.1f} MiB")
 
 
 def fetch(target: Path, python: str, extras: Sequence[str], leave_out: Sequence[str]) -> None:
@@ -79,7 +78,7 @@ def fetch(target: Path, python: str, extras: Sequence[str], leave_out: Sequence[
         if not gone:
             raise CannotCarry(f"--leave-out {name}: nothing of that name was installed.")
         for path in gone:
-            subprocess.run(["rm", "-rf", str(path)], check=True)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def is_of(entry: str, package: str) -> bool:
@@ -109,30 +108,34 @@ def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return entry
 
 
+def expand(parts: Sequence[Path], target: Path) -> None:
+    """The folder whose pieces these are."""
+    target.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor() as pool, tempfile.TemporaryFile() as whole:
+        for chunk in pool.map(lzma.decompress, (path.read_bytes() for path in parts)):
+            whole.write(chunk)
+        whole.seek(0)
+        with tarfile.open(fileobj=whole, mode="r|") as tar:
+            tar.extractall(target, filter="data")
+
+
 def unpack(folder: Path, into: Path, compiled: Sequence[str]) -> None:
     """Check all pieces, then unpack them; print the variables of a shell that works with them."""
     check(folder)
-    exports = {"PYTHONPATH": [str(ROOT / "src")], "NOVUM_PATHS__CACHE": [], "PATH": []}
     for kind in KINDS:
-        parts = [path for path in pieces(folder) if path.name.startswith(f"{kind}.")]
-        if parts:
-            target = into / kind
-            target.mkdir(parents=True, exist_ok=True)
-            with tarfile.open(fileobj=lzma.open(Chained(parts)), mode="r|") as tar:
-                tar.extractall(target, filter="data")
-            name = {"packages": "PYTHONPATH", "cache": "NOVUM_PATHS__CACHE"}[kind]
-            exports[name].append(str(target))
+        if parts := sorted(folder.glob(f"{kind}.*.xz")):
+            expand(parts, into / kind)
     for name in compiled:
         compile_package(name)
     command = into / "bin" / "novum"
     command.parent.mkdir(parents=True, exist_ok=True)
     command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m novum "$@"\n')
     command.chmod(0o755)
-    exports["PATH"] = [str(command.parent)]
-    for name, values in exports.items():
-        rest = f"${{{name}:+:${name}}}" if name != "NOVUM_PATHS__CACHE" else ""
-        if values:
-            print(f"export {name}={shlex.quote(':'.join(values))}{rest}")
+    own = [str(path) for path in (ROOT / "src", into / "packages") if path.is_dir()]
+    print(f"export PYTHONPATH={shlex.quote(':'.join(own))}${{PYTHONPATH:+:$PYTHONPATH}}")
+    print(f"export PATH={shlex.quote(str(command.parent))}${{PATH:+:$PATH}}")
+    if (cache := into / "cache").is_dir():
+        print(f"export NOVUM_PATHS__CACHE={shlex.quote(str(cache))}")
 
 
 def compile_package(name: str) -> None:
@@ -165,30 +168,6 @@ def pieces(folder: Path) -> list[Path]:
 
 def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-class Chained(io.RawIOBase):
-    """Files one after another, read as one."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._chunks = self._read(paths)
-        self._left = b""
-
-    @staticmethod
-    def _read(paths: Sequence[Path]) -> Iterator[bytes]:
-        for path in paths:
-            with path.open("rb") as file:
-                yield from iter(lambda: file.read(MIB), b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def,override]
-        if not self._left:
-            self._left = next(self._chunks, b"")
-        n = min(len(buffer), len(self._left))
-        buffer[:n], self._left = self._left[:n], self._left[n:]
-        return n
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = {
     "errors": 0,
+    "tables": 0,
     "settings": 1,
     "lab": 2,
     "sandboxes": 3,

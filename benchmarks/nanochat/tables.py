@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from novum.errors import UsageError
 from novum.evals.significance import NoiseModel
-from novum.evals.significance.distributions import t_isf, t_sf
+from novum.evals.significance.distributions import t_sf
 
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 KEPT = (
@@ -122,7 +122,7 @@ def difference(reference: Sequence[float], candidate: Sequence[float]) -> Differ
     if not noise.df or not noise.variance:
         return Difference(n, 100 * gain / mean, float("inf"), None)
     error = noise.sd * sqrt(sum(1 / k for k in n))
-    half = t_isf(0.025, noise.df) * error
+    half = noise.half_width(*n)
     return Difference(n, 100 * gain / mean, 100 * half / mean, t_sf(gain / error, noise.df))
 
 

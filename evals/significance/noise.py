@@ -127,6 +127,11 @@ class NoiseModel:
         """Whether common seeds are known, not hoped, to help: see `PAIRING_PAYS_ABOVE`."""
         return self.correlation_low is not None and self.correlation_low > PAIRING_PAYS_ABOVE
 
+    def half_width(self, n: int, m: int, level: float = 0.05) -> float:
+        """Half of the two-sided interval of a difference of means of `n` and `m` trials, in the
+        metric's unit; infinite where nothing was repeated. It misses with chance `level`."""
+        return t_isf(level / 2, self.df) * (self.sd * sqrt(1 / n + 1 / m)) if self.df else inf
+
     def pool(self, squares: float, df: float) -> tuple[float, float]:
         """Pool a sum of squares of `df` degrees of freedom in; return variance and degrees."""
         if isinf(self.df) or not self.df:

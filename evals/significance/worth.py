@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import expm1, inf, log, sqrt
 from statistics import fmean, variance
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from novum.evals.significance.distributions import f_sf, t_isf
+from novum.evals.significance.noise import NoiseModel
 from novum.evals.significance.scores import Better, Trials, measured, signed
 
 LEVEL = 0.05
@@ -33,13 +34,6 @@ class Worth:
         return self.low > 0 or self.high < 0
 
 
-class Spread(NamedTuple):
-    """A variance and the degrees of freedom that it was measured with; 0 if it was not."""
-
-    variance: float
-    df: float
-
-
 def worths(
     full: Trials,
     lacking: Mapping[str, Trials],
@@ -61,15 +55,14 @@ def worths(
     is_relative = noise == "relative"
     with_it = finite(full, is_relative)
     known = {name: finite(trials, is_relative) for name, trials in lacking.items()}
-    spread = spreads([with_it, *known.values()])
+    noise_of, *noise_of_each = noises([with_it, *known.values()])
     sign = 1 if better == "lower" else -1
     found = {}
-    for i, (name, without) in enumerate(known.items(), 1):
+    for (name, without), theirs in zip(known.items(), noise_of_each, strict=True):
         if with_it and without:
             gain = sign * (fmean(without) - fmean(with_it))
-            half = half_width(
-                (spread[0], len(with_it)), (spread[i], len(without)), LEVEL / len(known)
-            )
+            level = LEVEL / len(known)
+            half = half_width(noise_of, len(with_it), theirs, len(without), level)
             scale = None if is_relative else abs(fmean(with_it)) or 1.0
             found[name] = Worth(*(share(x, sign, scale) for x in (gain, gain - half, gain + half)))
     return found
@@ -81,51 +74,39 @@ def finite(trials: Trials, is_relative: bool) -> list[float]:
     return [log(value) for value in values] if is_relative else values
 
 
-def spreads(arms: Sequence[Sequence[float]]) -> list[Spread]:
-    """The spread to take for each arm: that of all pooled, or its own where it is far larger.
+def noises(arms: Sequence[Sequence[float]]) -> list[NoiseModel]:
+    """The noise to take for each arm: that of all pooled, or its own where it is far larger.
 
     Source: Cochran 1941, the largest variance against the rest, again until none is too large.
     """
-    repeated = {i: Spread(variance(arm), len(arm) - 1) for i, arm in enumerate(arms) if arm[1:]}
-    odd: dict[int, Spread] = {}
-    while len(repeated) > 1:
-        largest = max(repeated, key=lambda i: repeated[i].variance)
-        mine = repeated.pop(largest)
-        rest = pooled(repeated.values())
-        if f_sf(ratio(mine, rest), mine.df, rest.df) >= ODD_LEVEL / len(arms):
-            repeated[largest] = mine
+    usual, odd = {i: arm for i, arm in enumerate(arms) if arm[1:]}, {}
+    while len(usual) > 1:
+        largest = max(usual, key=lambda i: variance(usual[i]))
+        mine = NoiseModel.from_arms([usual[largest]])
+        rest = NoiseModel.from_arms([arm for i, arm in usual.items() if i != largest])
+        if f_sf(ratio(mine.variance, rest.variance), mine.df, rest.df) >= ODD_LEVEL / len(arms):
             break
         odd[largest] = mine
-    usual = pooled(repeated.values())
-    return [odd.get(i, usual) for i in range(len(arms))]
+        del usual[largest]
+    pooled = NoiseModel.from_arms(list(usual.values()))
+    return [odd.get(i, pooled) for i in range(len(arms))]
 
 
-def pooled(spreads: Iterable[Spread]) -> Spread:
-    """Variances as one, by their degrees of freedom."""
-    known = list(spreads)
-    df = sum(spread.df for spread in known)
-    squares = sum(spread.variance * spread.df for spread in known)
-    return Spread(squares / df if df else 0.0, df)
-
-
-def ratio(one: Spread, other: Spread) -> float:
+def ratio(one: float, other: float) -> float:
     """One variance over another; arms that repeat to the last digit have none."""
-    if not other.variance:
-        return inf if one.variance else 1.0
-    return one.variance / other.variance
+    if not other:
+        return inf if one else 1.0
+    return one / other
 
 
-def half_width(with_it: tuple[Spread, int], without: tuple[Spread, int], level: float) -> float:
-    """Half of the interval of a difference of two means, each with its spread and its number."""
-    (one, n_one), (other, n_other) = with_it, without
-    if not one.df or not other.df:
-        return inf
-    if one == other:  # both are the pooled one
-        return t_isf(level / 2, one.df) * sqrt(one.variance * (1 / n_one + 1 / n_other))
-    parts = (one.variance / n_one, one.df), (other.variance / n_other, other.df)
+def half_width(one: NoiseModel, n: int, other: NoiseModel, m: int, level: float) -> float:
+    """Half of the interval of a difference of means of `n` and `m` trials, each with its noise."""
+    if one is other:
+        return one.half_width(n, m, level)
+    parts = (one.variance / n, one.df), (other.variance / m, other.df)
     square = sum(part for part, _ in parts)
-    if not square:
-        return 0.0
+    if not square > 0:
+        return inf
     df = square**2 / sum(part**2 / df for part, df in parts)
     return t_isf(level / 2, df) * sqrt(square)
 

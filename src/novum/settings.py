@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from novum.errors import UsageError
+from novum.tables import laid_over
 
 PREFIX = "NOVUM_"
 FILE = "novum.toml"
@@ -267,7 +268,7 @@ def load_settings(
     said = _pruned(given or {})
     _check_keys(said, "the command line")
     variables = EnvSettingsSource(Settings)()
-    merged = _merge(_merge(file, variables), said)
+    merged = laid_over(laid_over(file, variables), said)
     try:
         return Settings.model_validate(InitSettingsSource(Settings, merged)())
     except ValidationError as error:
@@ -284,7 +285,7 @@ def restore_settings(saved: Mapping[str, Any], given: Mapping[str, Any] | None =
     _check_keys(saved, "run.toml")
     _check_keys(said, "the command line")
     try:
-        return Settings.model_validate(_merge(dict(saved), said))
+        return Settings.model_validate(laid_over(dict(saved), said))
     except ValidationError as error:
         raise UsageError(_explain(error, said, {}, Path("run.toml"))) from error
 
@@ -349,17 +350,6 @@ def _pruned(values: Mapping[str, Any]) -> dict[str, Any]:
     """Without `None`: what the command line did not say."""
     inner = {k: _pruned(v) if isinstance(v, Mapping) else v for k, v in values.items()}
     return {k: v for k, v in inner.items() if v is not None and v != {}}
-
-
-def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for name, value in above.items():
-        old = merged.get(name)
-        if isinstance(old, dict) and isinstance(value, Mapping):
-            merged[name] = _merge(old, value)
-        else:
-            merged[name] = value
-    return merged
 
 
 def _explain(

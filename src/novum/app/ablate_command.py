@@ -7,12 +7,12 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any
 
 import typer
 
-from novum.app.options import AsJson, Corpus, Problems, name_of_pack
-from novum.app.pack_commands import ProfileName, SandboxName
+from novum.app.options import AsJson, Corpus, Problems, name_of_pack, split_of
+from novum.app.pack_commands import ProfileName, SandboxName, ready_bench
 from novum.app.run_options import Slots, Wall, seconds
 
 
@@ -46,17 +46,12 @@ def ablate(
 
     Example: novum ablate bigram_prior small_batch --pack nanochat --trials 3
     """
-    from novum.benchmarks.evaluate import Bench
     from novum.benchmarks.moves import load_playbook
     from novum.benchmarks.pack import find_pack
-    from novum.errors import UsageError
     from novum.evals import ablate as ablation
     from novum.sandboxes.executor import make_slots
-    from novum.settings import load_settings
 
-    if split not in ("search", "sealed"):
-        raise UsageError(f"no split {split!r}; there is search, and sealed.")
-    began_s, limit_s = time.monotonic(), seconds(wall)
+    part, began_s, limit_s = split_of(split), time.monotonic(), seconds(wall)
     found = find_pack(name_of_pack(pack, problems, corpus))
     size = found.profile(profile)
     size.budget(fidelity)  # refused now, and not by the first trial
@@ -64,12 +59,9 @@ def ablate(
     files = found.start_files(start or found.starts_of(size)[0])
     playbook = load_playbook(found.folder / "playbook")
     arms = ablation.arms_of(files, playbook, moves, with_start=with_start)
-    side = cast(Literal["search", "sealed"], split)
     ends_s = None if limit_s is None else began_s + limit_s
-    plan = ablation.Plan(arms, trials, side, fidelity, ends_s)
-    settings = load_settings()
-    kind = sandbox or settings.sandbox.kind
-    bench = Bench.prepare(found, profile, sandbox=kind, cache=settings.paths.cache)
+    plan = ablation.Plan(arms, trials, part, fidelity, ends_s)
+    bench = ready_bench(found, profile, sandbox)
     places = make_slots(size.cores, size.gpus, n_slots=slots)
 
     def tell(row: dict[str, Any]) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
+
+if TYPE_CHECKING:
+    from novum.lab.records import Split
 
 Run = Annotated[str | None, typer.Argument(help="Name or folder of a run; the latest if left out.")]
 Runs = Annotated[Path | None, typer.Option(help="Folder of the runs (default: runs).")]
@@ -19,6 +22,19 @@ Corpus = Annotated[
     str | None,
     typer.Option(help="Text in place of the pack's: text:PATH, climbmix:FOLDER, linux[:ARCHIVE]."),
 ]
+
+
+def split_of(text: str) -> Split:
+    """The split that a person named.
+
+    Raises:
+        UsageError: there is no such split.
+    """
+    from novum.errors import UsageError
+
+    if text not in ("search", "sealed"):
+        raise UsageError(f"no split {text!r}; there is search, and sealed for a claim.")
+    return cast("Split", text)
 
 
 def name_of_pack(pack: str, problems: Path | None, corpus: str | None) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from novum.app.options import AsJson, Corpus, Problems, name_of_pack
+from novum.app.options import AsJson, Corpus, Problems, name_of_pack, split_of
 
 if TYPE_CHECKING:
     from novum.benchmarks.evaluate import Bench
@@ -51,16 +51,13 @@ def evaluate(
     """
     from novum.benchmarks import evaluate as measuring
     from novum.benchmarks.pack import find_pack
-    from novum.errors import UsageError
 
-    if split not in ("search", "sealed"):
-        raise UsageError(f"no split {split!r}; there is search, and sealed for a claim.")
-    part = cast(Literal["search", "sealed"], split)
+    part = split_of(split)
     found = find_pack(name_of_pack(pack, problems, corpus))
     files = measuring.candidate_files(found, candidate)
     if remark := measuring.odd_start(found, candidate, profile):
         print(remark, file=sys.stderr)
-    bench = _bench(found, profile, sandbox)
+    bench = ready_bench(found, profile, sandbox)
     results = []
     for drawn, result in measuring.evaluate(
         bench,
@@ -218,7 +215,7 @@ def check(pack: PackName, profile: ProfileName = None, sandbox: SandboxName = No
     out = console()
     found = find_pack(pack)
     n_broken = 0
-    for one in check_pack(found, profile, lambda: _bench(found, profile, sandbox), rejections):
+    for one in check_pack(found, profile, lambda: ready_bench(found, profile, sandbox), rejections):
         n_broken += not one.is_kept
         mark = ("ok  ", "green") if one.is_kept else ("FAIL", "bold red")
         out.print(Text.assemble(mark, f" {one.name:32} {one.summary}"))
@@ -226,7 +223,8 @@ def check(pack: PackName, profile: ProfileName = None, sandbox: SandboxName = No
         raise typer.Exit(1)
 
 
-def _bench(pack: Pack, profile: str | None, sandbox: str | None) -> Bench:
+def ready_bench(pack: Pack, profile: str | None, sandbox: str | None) -> Bench:
+    """The pack ready to measure, in the sandbox and with the cache of the settings or as said."""
     from novum.benchmarks.evaluate import Bench
 
     settings = _settings()
