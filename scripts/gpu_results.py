@@ -5,7 +5,8 @@
 Two things, side by side: the claim of the speedrun, whose steps are chosen on the search split and
 which then goes through a run, and what each technique of nanochat's champion is worth. The claim
 has the first GPU; the ablation has the others, and all of them once the claim is through. What is
-known is in FOLDER at once. `--small` does the same with the profiles for CPUs, as a rehearsal.
+known is in FOLDER at once. `--part` measures one of the two. `--small` does the same with the
+profiles for CPUs, as a rehearsal.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ MARGIN = 0.15
 """Nats by which a pilot's loss must lie below the target: several times its spread over seeds."""
 KEPT_S = 30
 """Seconds at the end in which nothing is measured any more."""
+PARTS = ("claim", "ablation")
 NOVUM = (sys.executable, "-m", "novum")
 
 
@@ -160,15 +162,16 @@ class Results:
         log = self.folder / "ablation.log"
         return start(places, log, *NOVUM, "ablate", *self.size.moves, *where, *how, *file)
 
-    def measure(self) -> None:
-        """All of it."""
+    def measure(self, parts: Sequence[str]) -> None:
+        """The parts, side by side as far as there are places for it."""
         others = self.places[1:]
-        early = self.ablation(others) if others else None
-        self.claim()
+        early = self.ablation(others) if others and len(parts) > 1 else None
+        if "claim" in parts:
+            self.claim()
         if early is not None:
             early.send_signal(signal.SIGINT)
             early.wait()
-        if self.left_s() > 0:
+        if "ablation" in parts and self.left_s() > 0:
             self.say("the ablation has all places")
             self.ablation(self.places).wait()
         self.say("over")
@@ -189,15 +192,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_it_is)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seconds", type=float, required=True, help="how long it may take")
+    parser.add_argument("--part", choices=PARTS, help="measure nothing else (both)")
     parser.add_argument("--small", action="store_true", help="on CPUs, to see that it works")
     said = parser.parse_args()
     ends_s = time.monotonic() + said.seconds - KEPT_S
     # Begun in the background, it would ignore interrupts, and so would what it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    parts = (said.part,) if said.part else PARTS
     folder = said.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("NOVUM_COMPILE_CACHE", str(folder / "kernels"))
-    Results(folder, ends_s, SMALL if said.small else LARGE).measure()
+    Results(folder, ends_s, SMALL if said.small else LARGE).measure(parts)
     return 0
 
 
