@@ -15,7 +15,7 @@ from novum.benchmarks.nanochat.archives import (
     linux_sources,
     parquet_texts,
 )
-from novum.benchmarks.nanochat.prepare import DataPlan, prepare
+from novum.benchmarks.nanochat.prepare import DataPlan, PreparedData, prepare
 from novum.benchmarks.nanochat.tokenizer import encode, encode_here, token_bytes, train_bpe
 from novum.errors import DataMissing
 
@@ -129,6 +129,35 @@ def test_a_prepared_archive_is_found_again_without_reading_it(
     first = prepare(plan, tmp_path / "cache")
     monkeypatch.setattr("novum.benchmarks.nanochat.prepare.read_corpus", pytest.fail)
     assert prepare(plan, tmp_path / "cache").fingerprint == first.fingerprint
+
+
+def test_prepared_data_stand_for_a_corpus_that_is_not_on_this_machine(tmp_path: Path) -> None:
+    path, cache = tmp_path / "l.tar.xz", tmp_path / "cache"
+    plan = DataPlan(
+        corpus=f"linux:{path}", words="code", vocab_size=300, held_out_bytes=4096,
+        held_out_fraction=0.1,
+    )  # fmt: skip
+
+    def prepared(first: int) -> PreparedData:
+        write_archive(path, {f"l/{i}.c": kernel_file(i) for i in range(first, first + 200)})
+        return prepare(plan, cache)
+
+    here = prepared(0)
+    path.unlink()
+    assert prepare(plan, cache) == here
+    with pytest.raises(DataMissing, match="apt-get install linux-source"):
+        prepare(plan.model_copy(update={"vocab_size": 310}), cache)  # made by another plan
+    other = prepared(500)
+    path.unlink()
+    with pytest.raises(DataMissing, match=f"(?s){other.folder.name}.*Remove all but one"):
+        prepare(plan, cache)
+    (here.folder / "sealed.npy").write_bytes(b"damaged")
+    assert prepare(plan, cache) == other
+    for lie in ({"format": 0}, {"fingerprint": here.fingerprint}):
+        manifest = other.manifest.model_copy(update=lie)
+        (other.folder / "manifest.json").write_text(manifest.model_dump_json())
+        with pytest.raises(DataMissing, match="apt-get install linux-source"):
+            prepare(plan, cache)
 
 
 def test_words_of_code_keep_more_bytes_in_a_token_and_spell_the_text() -> None:

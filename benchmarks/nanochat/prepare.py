@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +74,7 @@ class DataManifest(BaseModel, extra="forbid", frozen=True):
     fingerprint: str
     splits: dict[str, SplitFacts]
     digests: dict[str, str]
+    format: int = 1
 
 
 @dataclass(frozen=True)
@@ -111,13 +112,19 @@ def prepare(plan: DataPlan, cache: Path) -> PreparedData:
     """Data as planned, from the cache when it is there and whole.
 
     The content of the corpus names the folder: an archive is digested each time, and a corpus of
-    files is read (a second or two).
+    files is read (a second or two). Where the corpus is not on this machine, data that was prepared
+    elsewhere by the same plan will do (`carried`).
 
     Raises:
         DataMissing: the corpus is not on this machine, or too small to be held out from.
     """
-    named = corpus_digest(plan.corpus)
-    documents = read_corpus(plan.corpus) if named is None else None
+    try:
+        named = corpus_digest(plan.corpus)
+        documents = read_corpus(plan.corpus) if named is None else None
+    except DataMissing:
+        if (data := carried(plan, cache)) is not None:
+            return data
+        raise
     source = named or "".join(d.digest for d in documents or ())
     folder = cache / "nanochat" / source_digest(plan, source)[:24]
     if (data := open_prepared(folder)) is not None:
@@ -144,6 +151,32 @@ def prepare(plan: DataPlan, cache: Path) -> PreparedData:
     if data is None:
         raise DataMissing(f"{folder} was damaged while it was written; remove it and prepare again")
     return data
+
+
+def carried(plan: DataPlan, cache: Path) -> PreparedData | None:
+    """Whole data of this plan that lies in the cache, whatever text and tokenizer it was made from.
+
+    The fingerprint tells the text then, as it does for results.
+
+    Raises:
+        DataMissing: there are data of several fingerprints, and nothing to choose by.
+    """
+    whole = [data for data in map(open_prepared, cache.glob("nanochat/*")) if data is not None]
+    found = {
+        data.fingerprint: data
+        for data in whole
+        if data.manifest.plan == plan and data.manifest.format == FORMAT
+    }
+    if len(found) > 1:
+        names = ", ".join(data.folder.name for data in found.values())
+        raise DataMissing(
+            f"the corpus {plan.corpus!r} is not on this machine, and {cache / 'nanochat'} has "
+            f"several data of its plan: {names}.\nRemove all but one of these folders."
+        )
+    for data in found.values():
+        log.warning("corpus %s is not here: taking %s in its place", plan.corpus, data.folder)
+        return data
+    return None
 
 
 def require_epochs(data: PreparedData, max_tokens: int, max_epochs: float = MAX_EPOCHS) -> None:
@@ -209,11 +242,20 @@ def write_prepared(plan: DataPlan, splits: Splits, folder: Path) -> None:
         np.save(folder / f"{name}.npy", array)
     tokenizer.save(str(folder / "tokenizer.json"))
     digests = digest_folder(folder)
-    fingerprint = hashlib.sha256("".join(f"{k}={v};" for k, v in sorted(digests.items())).encode())
     manifest = DataManifest(
-        plan=plan, fingerprint=fingerprint.hexdigest(), splits=facts, digests=digests
+        plan=plan,
+        fingerprint=fingerprint_of(digests),
+        splits=facts,
+        digests=digests,
+        format=FORMAT,
     )
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1))
+
+
+def fingerprint_of(digests: Mapping[str, str]) -> str:
+    """One digest of the digests of all files."""
+    named = "".join(f"{name}={digest};" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(named.encode()).hexdigest()
 
 
 def sample(documents: Sequence[Document]) -> list[Document]:
@@ -232,7 +274,8 @@ def open_prepared(folder: Path) -> PreparedData | None:
     """Prepared data if the folder holds exactly what its manifest says, else `None`."""
     try:
         manifest = DataManifest.model_validate_json((folder / "manifest.json").read_bytes())
-        whole = digest_folder(folder) == manifest.digests
+        digests = digest_folder(folder)
+        whole = digests == manifest.digests and fingerprint_of(digests) == manifest.fingerprint
     except (OSError, ValidationError):
         return None
     return PreparedData(folder, manifest) if whole else None
