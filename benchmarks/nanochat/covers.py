@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator
 from importlib.util import cache_from_source
 from pathlib import Path
 
-from novum.benchmarks.nanochat.archives import linux_archive, parquet_shards
 from novum.benchmarks.nanochat.corpus import (
     Document,
     as_document,
@@ -42,11 +41,7 @@ SYSTEM_PYTHONS = ("/usr/lib/python3*", "/usr/local/lib/python3*")
 
 
 def cover(plan: DataPlan) -> Covers:
-    """What to hide from a candidate that is graded on this data.
-
-    Raises:
-        DataMissing: the corpus is not on this machine.
-    """
+    """What to hide from a candidate that is graded on this data; a corpus may lie elsewhere."""
     kind, _, argument = plan.corpus.partition(":")
     if kind == "python":
         return dict(_modules(plan))
@@ -64,14 +59,15 @@ def is_shown(path: Path) -> bool:
 
 
 def _places(kind: str, argument: str) -> list[Path]:
-    """Where a corpus lies that no program needs."""
+    """Where a corpus lies that no program needs; without an argument `linux` is in its folder."""
+    named = [Path(argument).expanduser().absolute()] if argument else []
     match kind:
         case "linux":
-            return [LINUX_FOLDER, linux_archive(argument)]
+            return [LINUX_FOLDER, *named]
         case "climbmix":
-            return parquet_shards(argument)
+            return [shard for folder in named for shard in folder.glob("*.parquet")]
         case "text":
-            return [Path(argument).expanduser().absolute()]
+            return named
     return []
 
 
