@@ -66,8 +66,8 @@ LARGE = Size(
     (Try(72, 32768), Try(40, 32768)),
     "gpu60",
     "modern_gpu",
-    ("quarter_batch", "ngram_tables", "match_copy", "key_shift", "half_windows", "row_moments")
-    + ("lazy_tables", "normuon_gpu", "corpus_memory"),
+    ("ngram_tables", "match_copy", "key_shift", "corpus_memory", "normuon_gpu", "row_moments")
+    + ("lazy_tables", "half_windows", "quarter_batch"),
 )
 SMALL = Size(
     "cpu",
