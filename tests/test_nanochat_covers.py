@@ -171,6 +171,8 @@ def test_the_kernel_s_sources_are_hidden_with_its_headers(
     monkeypatch.setattr(covers, "LINUX_FOLDER", tmp_path)
     monkeypatch.setattr(interpreter, "SYSTEM", (str(tmp_path),))
     assert cover(DataPlan(corpus=f"linux:{archive}")) == {tmp_path: None, archive: None}
+    archive.unlink()  # prepared elsewhere: there is nothing of it to hide, and headers still are
+    assert cover(DataPlan(corpus=f"linux:{archive}")) == {tmp_path: None}
 
 
 def test_what_no_sandbox_shows_needs_no_cover(tmp_path: Path) -> None:
