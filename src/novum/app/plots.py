@@ -31,7 +31,7 @@ def best_so_far(story: Story) -> Markup:
     unit, word = _time_unit(worked_s)
     end = max(worked_s, 1.0) / unit
     frame = Frame(WIDTH, 380, (0.0, end), _range_of(story, shown), left=74)
-    frame.axes(f"{word} of work", story.metric.title(), show, lambda v: f"{v:g}")
+    frame.axes(f"{word} of work", story.metric.title(), lambda v: f"{v:g}", lambda v: f"{v:g}")
     if story.baseline:
         base = fmean(story.baseline)
         sd = story.noise_sd or 0.0

@@ -56,7 +56,7 @@ def _facts(reading: Reading) -> dict[str, Any]:
         "ended": ", ".join(f"{n} {status}" for status, n in sorted(ended.items())),
         "wall": duration(outcome.wall_s),
         "trial_time": duration(outcome.trial_s),
-        "baseline": metric.show(fmean(story.baseline)) if story.baseline else "not measured",
+        "baseline": metric.show(fmean(story.baseline)) if story.baseline else "",
         "n_baseline": len(story.baseline),
         "noise": metric.show(story.noise_sd),
         "noise_percent": _noise_percent(reading),
