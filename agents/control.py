@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 
 class Interrupted(Exception):
     """Trials were killed because the run was told to stop; the iteration waits to be resumed."""
+
+
+@asynccontextmanager
+async def side_by_side() -> AsyncIterator[asyncio.TaskGroup]:
+    """A group of tasks that ends as one of them would when the run is told to stop.
+
+    Raises:
+        Interrupted: a task was interrupted, and none failed otherwise.
+    """
+    is_interrupted = False
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except* Interrupted:
+        is_interrupted = True
+    if is_interrupted:  # raised above, Pythons before 3.11.4 would wrap it into a group
+        raise Interrupted
 
 
 @dataclass

@@ -23,7 +23,7 @@ from novum.agents.baseline import measure_noise
 from novum.agents.beliefs import keep_if_due
 from novum.agents.certify import certify, confirm_head
 from novum.agents.checkpoints import InlineSqliteSaver, open_checkpoints
-from novum.agents.control import Interrupted
+from novum.agents.control import Interrupted, side_by_side
 from novum.agents.design import is_long
 from novum.agents.experience import take_experience, teach
 from novum.agents.graph import RECURSION_LIMIT, build_graph
@@ -92,12 +92,9 @@ async def search(lab: Lab, saver: InlineSqliteSaver, n_threads: int) -> None:
     """
     graph = build_graph(saver)
     idle: set[int] = set()
-    try:
-        async with asyncio.TaskGroup() as group:
-            for thread in range(n_threads):
-                group.create_task(Thread(lab, graph, saver, thread, n_threads, idle).work())
-    except* Interrupted:
-        raise Interrupted from None
+    async with side_by_side() as group:
+        for thread in range(n_threads):
+            group.create_task(Thread(lab, graph, saver, thread, n_threads, idle).work())
 
 
 class Thread:

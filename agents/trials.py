@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel
 
-from novum.agents.control import Interrupted
+from novum.agents.control import Interrupted, side_by_side
 from novum.benchmarks.protocol import TrialRequest, TrialResult
 from novum.benchmarks.toolbox import PackTool
 from novum.errors import SandboxLost, SandboxNotStarted
@@ -76,11 +76,8 @@ async def run_orders(lab: Lab, orders: Sequence[Order]) -> list[Trial]:
     """
     if len(orders) == 1:
         return [await run_order(lab, orders[0])]
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(run_order(lab, order)) for order in orders]
-    except* Interrupted:
-        raise Interrupted from None
+    async with side_by_side() as group:
+        tasks = [group.create_task(run_order(lab, order)) for order in orders]
     return [task.result() for task in tasks]
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import lzma
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -72,6 +76,23 @@ def test_pieces_that_are_not_whole_leave_nothing_behind(
     assert "carry" in done.stderr and not (tmp_path / "there").exists()
     if fault != "empty":
         assert f"{piece} is {fault}" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["../out", "/tmp/out", "data/../../out"])
+def test_a_piece_that_leads_elsewhere_is_refused(packed: Path, tmp_path: Path, name: str) -> None:
+    for old in packed.iterdir():
+        old.unlink()
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w|") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.size = 5
+        tar.addfile(entry, io.BytesIO(b"wrong"))
+    piece = lzma.compress(content.getvalue())
+    (packed / "cache.000.xz").write_bytes(piece)
+    (packed / "SHA256SUMS").write_text(f"{hashlib.sha256(piece).hexdigest()}  cache.000.xz\n")
+    done = node("unpack", packed, tmp_path / "there")
+    assert done.returncode == 1 and f"{name!r} in the pieces" in done.stderr
+    assert not [path for path in tmp_path.rglob("out") if path.is_file()]
 
 
 def test_a_cache_that_is_not_there_is_named(tmp_path: Path) -> None:
