@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from novum.app.ideas import STEPS, Idea
 from novum.app.numbers import duration, percent, percent_range
 from novum.app.story import Story
-from novum.app.svg import BOTTOM, TOP, Frame, picture
+from novum.app.svg import BOTTOM, TOP, Frame, picture, plain
 from novum.app.wording import one_line
 from novum.lab.records import Purpose, Trial, TrialStatus
 
@@ -31,7 +31,7 @@ def best_so_far(story: Story) -> Markup:
     unit, word = _time_unit(worked_s)
     end = max(worked_s, 1.0) / unit
     frame = Frame(WIDTH, 380, (0.0, end), _range_of(story, shown), left=74)
-    frame.axes(f"{word} of work", story.metric.title(), lambda v: f"{v:g}", lambda v: f"{v:g}")
+    frame.axes(f"{word} of work", story.metric.title(), plain)
     if story.baseline:
         base = fmean(story.baseline)
         sd = story.noise_sd or 0.0

@@ -16,7 +16,7 @@ from novum.agents.situation import moves_of
 from novum.app.ideas import STEPS
 from novum.app.numbers import duration, percent
 from novum.app.story import Story
-from novum.app.svg import Frame
+from novum.app.svg import Frame, plain
 from novum.app.wording import one_line
 from novum.lab.records import Label, Proposal, Purpose, Trial
 
@@ -224,7 +224,7 @@ def _against_limit(story: Story, name: str, one: dict[str, Any]) -> Markup:
     x = _wide([t.metric for t in shown if t.metric is not None], from_zero=True)
     y = _clipped([t.observed[name] for t in shown], list(limits.values()))
     frame = Frame(WIDTH, HEIGHT, x, y, left=74)
-    frame.axes(story.metric.title(), name, lambda v: f"{v:g}", lambda v: f"{v:g}")
+    frame.axes(story.metric.title(), name, plain)
     for limit in limits.values():
         frame.line(x[0], limit, x[1], limit, "base")
     for trial in shown:

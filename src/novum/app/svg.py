@@ -43,7 +43,7 @@ class Frame:
         """Grid lines, ticks and labels."""
         bottom = self.height - BOTTOM
         for value in ticks(*self.x, 6):
-            at, text = self.px(value), (show_x or _plain)(value)
+            at, text = self.px(value), (show_x or plain)(value)
             self.add(f'<text class="tick" x="{at:.1f}" y="{bottom + 16:.0f}">{escape(text)}</text>')
         if show_y is not None:
             for value in ticks(*self.y, 5):
@@ -126,7 +126,8 @@ def ticks(low: float, high: float, n: int) -> Sequence[float]:
     return [step * i for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _plain(value: float) -> str:
+def plain(value: float) -> str:
+    """A tick's number in no more digits than it needs."""
     return f"{value:g}"
 
 
